@@ -1,0 +1,278 @@
+"""`Conversation` and `AsyncConversation`: a chat that owns its history and keeps its prompt cache placed right.
+
+The shells: the only I/O, in two colours that differ in `await` alone. What a turn is made of, and what its reply
+changes, is in `state`.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from typing import Any, Self, TypeVar, Unpack
+
+from anthropic import Anthropic, AsyncAnthropic, BadRequestError
+from anthropic.types import Message, MessageParam, TextBlockParam, ToolUnionParam
+
+from convcache.core.ledger import Turn
+from convcache.core.policy import Policy
+from convcache.core.usage import Costs, Usage
+from convcache.request import RequestOptions, TurnOptions
+from convcache.state import Clock, ConversationState, Pending, clock_of
+from convcache.streaming import AsyncConversationStream, ConversationStream
+
+Block = Mapping[str, Any] | Any
+"""A content block: a dict, or an object of the SDK."""
+
+Content = str | Block | Iterable[Block]
+"""What a user says in a turn: a string, a block, or a list of blocks or tool results."""
+
+
+T = TypeVar("T")
+
+
+def utc_now() -> datetime:
+    """The time, in UTC."""
+    return datetime.now(UTC)
+
+
+class _BaseConversation:
+    """The part of a conversation that sends nothing."""
+
+    _state: ConversationState
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The history and what is staged, as a plain copy without breakpoints that works with the bare SDK."""
+        return self._state.messages
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The turns of the history as booked, the last one last: what each was to cost, and what it did cost."""
+        return self._state.turns
+
+    @property
+    def usage(self) -> Usage:
+        """All tokens billed to this conversation, turns that failed or were rewound included."""
+        return self._state.usage
+
+    @property
+    def costs(self) -> Costs:
+        """What those tokens cost in dollars, and what they would have cost uncached."""
+        return self._state.costs
+
+    def append(self, *items: MessageParam | Message | Block | str) -> None:
+        """Stage messages or blocks for the next turn without sending anything.
+
+        Args:
+            items: Messages are staged as they are. Blocks and strings that follow one another make one user
+                message, which the content of the next `send` joins.
+
+        Raises:
+            EmptyMessageError: An item says nothing.
+            TurnInProgressError: A turn is running.
+        """
+        self._state.append(items)
+
+    def update(self, **options: Unpack[TurnOptions]) -> None:
+        """Change request fields of all later turns without sending anything. `None` takes a field away.
+
+        Raises:
+            TurnInProgressError: A turn is running.
+        """
+        self._state.update(options)
+
+    def rewind(self, turns: int = 1) -> None:
+        """Forget the last turns and what is staged. What they cost stays in the books.
+
+        Raises:
+            ValueError: There are not that many turns.
+            TurnInProgressError: A turn is running.
+        """
+        self._state.rewind(turns)
+
+    def fork(self) -> Self:
+        """A new, independent conversation that goes on from here, shares the cache, and has books of its own.
+
+        Raises:
+            TurnInProgressError: A turn is running.
+        """
+        fork = object.__new__(type(self))
+        fork.__dict__.update(self.__dict__)
+        fork._state = self._state.fork()
+        return fork
+
+
+class Conversation(_BaseConversation):
+    """A conversation with Claude whose prompt cache is kept placed right.
+
+    Each request carries a breakpoint at the end of what never changes, at the end of the last turn and at its own
+    end, so that everything sent before is read from the cache however much a turn adds.
+
+    ```python
+    conversation = Conversation(Anthropic(), model="claude-opus-5", max_tokens=1024, system=guide)
+    reply = conversation.send("Where do breakpoints go?")
+    print(conversation.turns[-1].actual.read)
+    ```
+    """
+
+    def __init__(
+        self,
+        client: Anthropic,
+        *,
+        model: str,
+        max_tokens: int,
+        system: str | Iterable[TextBlockParam] | None = None,
+        tools: Iterable[ToolUnionParam] = (),
+        messages: Iterable[MessageParam | Message] = (),
+        policy: Policy = Policy(),
+        clock: Clock = utc_now,
+        **request: Unpack[RequestOptions],
+    ) -> None:
+        """Start a conversation on `client`. Sends nothing.
+
+        Args:
+            client: The SDK's client. Conversations on one client share what is known of its cache.
+            model: The model of every turn.
+            max_tokens: The longest reply, in tokens.
+            system: The system prompt, as a string or as text blocks.
+            tools: Tool definitions. Their order is part of the cache's key.
+            messages: An existing history to go on from.
+            policy: How breakpoints are placed.
+            clock: Gives the time as an aware datetime.
+            **request: Other fields of `messages.create`, for every turn. With `betas`, requests go by
+                `client.beta.messages`, and replies are its messages.
+
+        Raises:
+            TypeError: An unknown field, or an async client.
+            ConversationError: The existing history is one the API would refuse.
+        """
+        if isinstance(client, AsyncAnthropic):
+            raise TypeError("Conversation takes a sync client; AsyncConversation takes an async one")
+        self._client = client
+        self._state = ConversationState(
+            warm=clock_of(client),
+            fields={"model": model, "max_tokens": max_tokens, "system": system, "tools": tools},
+            options=request,
+            messages=messages,
+            policy=policy,
+            clock=clock,
+        )
+
+    def send(self, content: Content | None = None, **this_turn_only: Unpack[TurnOptions]) -> Message:
+        """Send a turn and return the reply.
+
+        Args:
+            content: What the user says; without it, what is staged, or the rest of a paused reply is asked for.
+            **this_turn_only: Request fields for this turn.
+
+        Raises:
+            ConversationError: The turn cannot be sent; the message says what to do. Nothing was sent.
+            anthropic.AnthropicError: As the SDK raises it. The history is as it was; send again.
+        """
+        with self._state.turn(content, this_turn_only) as pending:
+            reply: Message = self._call(pending, lambda messages: messages.create(**pending.body))
+            self._state.answered(pending, reply)
+        return reply
+
+    @contextmanager
+    def stream(
+        self, content: Content | None = None, **this_turn_only: Unpack[TurnOptions]
+    ) -> Iterator[ConversationStream]:
+        """Like `send`, with the reply as it arrives. The request is sent on entering the `with` block.
+
+        A block that is left before the reply's end leaves the history as it was.
+
+        ```python
+        with conversation.stream("Tell me more.") as stream:
+            for text in stream.text_stream:
+                print(text, end="", flush=True)
+        ```
+        """
+        with self._state.turn(content, this_turn_only) as pending:
+            with self._call(pending, lambda messages: messages.stream(**pending.body).__enter__()) as opened:
+                stream = ConversationStream(opened, self._state, pending)
+                try:
+                    yield stream
+                finally:
+                    stream.settle()
+
+    def _call(self, pending: Pending, call: Callable[[Any], T]) -> T:
+        messages = self._client.beta.messages if pending.is_beta else self._client.messages
+        try:
+            return call(messages)
+        except BadRequestError as error:
+            if not self._state.recovers_from(pending, error):
+                raise
+        return call(messages)
+
+
+class AsyncConversation(_BaseConversation):
+    """A conversation with Claude whose prompt cache is kept placed right; see `Conversation`, whose twin it is.
+
+    ```python
+    conversation = AsyncConversation(AsyncAnthropic(), model="claude-opus-5", max_tokens=1024, system=guide)
+    reply = await conversation.send("Where do breakpoints go?")
+    ```
+    """
+
+    def __init__(
+        self,
+        client: AsyncAnthropic,
+        *,
+        model: str,
+        max_tokens: int,
+        system: str | Iterable[TextBlockParam] | None = None,
+        tools: Iterable[ToolUnionParam] = (),
+        messages: Iterable[MessageParam | Message] = (),
+        policy: Policy = Policy(),
+        clock: Clock = utc_now,
+        **request: Unpack[RequestOptions],
+    ) -> None:
+        """Start a conversation on `client`; see `Conversation`. Sends nothing."""
+        if isinstance(client, Anthropic):
+            raise TypeError("AsyncConversation takes an async client; Conversation takes a sync one")
+        self._client = client
+        self._state = ConversationState(
+            warm=clock_of(client),
+            fields={"model": model, "max_tokens": max_tokens, "system": system, "tools": tools},
+            options=request,
+            messages=messages,
+            policy=policy,
+            clock=clock,
+        )
+
+    async def send(self, content: Content | None = None, **this_turn_only: Unpack[TurnOptions]) -> Message:
+        """Send a turn and return the reply; see `Conversation.send`."""
+        with self._state.turn(content, this_turn_only) as pending:
+            reply: Message = await self._call(pending, lambda messages: messages.create(**pending.body))
+            self._state.answered(pending, reply)
+        return reply
+
+    @asynccontextmanager
+    async def stream(
+        self, content: Content | None = None, **this_turn_only: Unpack[TurnOptions]
+    ) -> AsyncIterator[AsyncConversationStream]:
+        """Like `send`, with the reply as it arrives; see `Conversation.stream`.
+
+        ```python
+        async with conversation.stream("Tell me more.") as stream:
+            async for text in stream.text_stream:
+                print(text, end="", flush=True)
+        ```
+        """
+        with self._state.turn(content, this_turn_only) as pending:
+            opening = self._call(pending, lambda messages: messages.stream(**pending.body).__aenter__())
+            async with await opening as opened:
+                stream = AsyncConversationStream(opened, self._state, pending)
+                try:
+                    yield stream
+                finally:
+                    stream.settle()
+
+    async def _call(self, pending: Pending, call: Callable[[Any], Awaitable[T]]) -> T:
+        messages = self._client.beta.messages if pending.is_beta else self._client.messages
+        try:
+            return await call(messages)
+        except BadRequestError as error:
+            if not self._state.recovers_from(pending, error):
+                raise
+        return await call(messages)

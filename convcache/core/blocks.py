@@ -1,0 +1,118 @@
+"""Content blocks as plain JSON: which can carry a breakpoint, and how breakpoints are put on and taken off.
+
+Knows the shape of blocks and nothing of prompts, turns or money. Inputs are never changed.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Literal
+
+Json = Mapping[str, Any]
+"""A JSON object: a block, a message, a tool or a request body."""
+
+Ttl = Literal["5m", "1h"]
+"""How long an entry lives: the two lifetimes the API offers."""
+
+MARKABLE_TYPES: Final = frozenset(
+    {
+        "text", "image", "document", "search_result", "tool_use", "tool_result",
+        "server_tool_use", "web_search_tool_result", "web_fetch_tool_result", "code_execution_tool_result",
+        "bash_code_execution_tool_result", "text_editor_code_execution_tool_result", "tool_search_tool_result",
+        "tool_reference", "container_upload", "browser_state",
+        "mcp_tool_use", "mcp_tool_result", "compaction", "advisor_tool_result", "tool_addition", "tool_removal",
+    }
+)  # fmt: skip
+"""Block types whose request form has a `cache_control` field (the SDK's types; a test compares them)."""
+
+THINKING_TYPES: Final = frozenset({"thinking", "redacted_thinking"})
+
+# A user's own key may be called cache_control inside a tool's input or schema: only these keys hold blocks.
+_BLOCK_KEYS: Final = ("content", "source", "tool", "definition", "tool_references")
+
+
+def as_blocks(content: object) -> tuple[Json, ...]:
+    """A message's or the system's content as blocks; a string is short for one text block."""
+    if content is None:
+        return ()
+    if isinstance(content, str):
+        return ({"type": "text", "text": content},)
+    if isinstance(content, Mapping):
+        return (content,)
+    return tuple(as_blocks(item)[0] if isinstance(item, str) else item for item in _iterable(content))
+
+
+def _iterable(content: object) -> Iterable[Any]:
+    if not isinstance(content, Iterable):
+        raise TypeError(f"content is a string, a block or a list of blocks, not {type(content).__name__}")
+    return content
+
+
+def is_markable(block: Json) -> bool:
+    """Whether the API takes a breakpoint on this content block: never on thinking, nor on empty text."""
+    kind = block.get("type")
+    if kind == "text":
+        return bool(str(block.get("text", "")).strip())
+    return kind in MARKABLE_TYPES
+
+
+def is_turn_scoped(message: Json) -> bool:
+    """Whether this is a system message that disappears at the next user message, and so takes no breakpoint."""
+    return message.get("role") == "system" and bool(message.get("clear_at"))
+
+
+def breakpoint_ttl(block: Json) -> Ttl | None:
+    """The TTL of the breakpoint a block carries, or a block inside it; `None` where there is none.
+
+    The API counts a breakpoint inside a tool result like any other; it means the end of the whole result. A bare
+    one means five minutes.
+    """
+    control = block.get("cache_control")
+    if isinstance(control, Mapping):
+        return "1h" if control.get("ttl") == "1h" else "5m"
+    inner = block.get("content")
+    for item in inner if isinstance(inner, (list, tuple)) else ():
+        if isinstance(item, Mapping) and (ttl := breakpoint_ttl(item)):
+            return ttl
+    return None
+
+
+def marked(block: Json, ttl: Ttl) -> dict[str, Any]:
+    """A copy of the block that carries a breakpoint. Five minutes is the API's default and is left unsaid."""
+    control = {"type": "ephemeral"} if ttl == "5m" else {"type": "ephemeral", "ttl": ttl}
+    return {**block, "cache_control": control}
+
+
+def unmarked(value: Any) -> Any:
+    """The same content without breakpoints. What has none is returned as it is, not copied.
+
+    Follows only the keys that hold blocks, so that a tool's `input` or schema with a property called
+    `cache_control` stays as the caller wrote it.
+    """
+    if isinstance(value, Mapping):
+        return _unmarked_mapping(value)
+    if isinstance(value, (list, tuple)):
+        items = [unmarked(item) for item in value]
+        return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+    return value
+
+
+def _unmarked_mapping(block: Json) -> Json:
+    inner = {key: unmarked(block[key]) for key in _BLOCK_KEYS if key in block}
+    if "cache_control" not in block and all(new is block[key] for key, new in inner.items()):
+        return block
+    return {key: inner.get(key, value) for key, value in block.items() if key != "cache_control"}
+
+
+def canonical(block: Json) -> bytes:
+    """The bytes a block is known by: without breakpoints, its own keys sorted, everything inside as written.
+
+    The SDK's model classes and the API's JSON differ in the order of a block's own keys, which the API reads as
+    the same; the order inside a tool's input or schema it does not.
+
+    Raises:
+        ValueError: The content cannot be written as JSON (NaN, an infinity, a lone surrogate).
+        TypeError: It holds an object that is not JSON.
+    """
+    plain = unmarked(block)
+    ordered = {key: plain[key] for key in sorted(plain)}
+    return json.dumps(ordered, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()

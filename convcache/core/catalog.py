@@ -1,0 +1,148 @@
+"""What the documents say of each model and platform: minimum, prices, thinking, lookback.
+
+Every row is data with its source. Nothing here knows a request, a conversation or a clock.
+"""
+
+import re
+from decimal import Decimal
+from typing import Final, Literal
+
+import attrs
+
+Platform = Literal["claude", "bedrock"]
+"""Whose rules apply: the Claude API's (and of those who follow it), or Amazon Bedrock's."""
+
+MAX_BREAKPOINTS: Final = 4
+"""Prompt-caching page, "How many breakpoints": up to 4 in a request, the top-level one counted."""
+
+LOOKBACK_POSITIONS: Final = 20
+"""Prompt-caching page: a breakpoint is tested, then 19 positions before it."""
+
+COLLAPSING_PLATFORMS: Final = frozenset[Platform]({"claude"})
+"""Where a run of tool_use, or of tool_result, counts as one lookback position (Claude API, since September 2026)."""
+
+
+@attrs.frozen
+class Prices:
+    """Dollars per million tokens.
+
+    Attributes:
+        input: Tokens that were neither read from the cache nor written to it.
+        write_5m: Tokens written for five minutes.
+        write_1h: Tokens written for an hour.
+        read: Tokens read from the cache.
+        output: Tokens of the reply.
+    """
+
+    input: Decimal
+    write_5m: Decimal
+    write_1h: Decimal
+    read: Decimal
+    output: Decimal
+
+
+@attrs.frozen(kw_only=True)
+class Model:
+    """One model, as far as caching is concerned.
+
+    Attributes:
+        name: The id without date, platform prefix or version suffix.
+        minimum: Shortest prefix in tokens that the API caches.
+        keeps_thinking: Whether thinking of earlier turns stays in the prompt after a new user message.
+        prices: Its prices, or `None` for a model the catalogue does not know.
+        large_prompt: From how many prompt tokens other prices hold for the whole request, and those prices.
+    """
+
+    name: str
+    minimum: int
+    keeps_thinking: bool
+    prices: Prices | None
+    large_prompt: tuple[int, Prices] | None = None
+
+    def prices_at(self, prompt_tokens: int) -> Prices | None:
+        """The prices of a request with so many prompt tokens (uncached, read and written together)."""
+        if self.large_prompt is not None and prompt_tokens > self.large_prompt[0]:
+            return self.large_prompt[1]
+        return self.prices
+
+
+def _prices(base: str, output: str, *, read: str) -> Prices:
+    """Writes are 1.25 and 2 times the input price on every model; the read price is the model's own."""
+    price = Decimal(base)
+    return Prices(price, price * Decimal("1.25"), price * 2, Decimal(read), Decimal(output))
+
+
+_FABLE_5_2 = _prices("8", "40", read="0.20")
+_FABLE_5_1 = _prices("10", "50", read="0.25")
+_FABLE_5 = _prices("10", "50", read="1.00")
+_OPUS_5_5 = _prices("4", "20", read="0.20")
+_OPUS = _prices("5", "25", read="0.50")
+_OPUS_4 = _prices("15", "75", read="1.50")
+_SONNET_5_5 = _prices("2", "10", read="0.10")
+_SONNET_5 = _prices("2", "10", read="0.20")
+_SONNET_4 = _prices("3", "15", read="0.30")
+_HAIKU_5_5 = _prices("0.10", "0.50", read="0.01")
+_HAIKU_5_5_LARGE = _prices("0.50", "2.50", read="0.05")
+_HAIKU_4_5 = _prices("1", "5", read="0.10")
+_HAIKU_3_5 = _prices("0.80", "4", read="0.08")
+
+# Minimums: prompt-caching page 2026-09-26, and its copy of 2026-10-07 for the 5.5 models. Prices: pricing page of
+# September 2026; the 5.2 models, Haiku 5.5 and Sonnet 5.5's read price from the tables of November 2026. Thinking:
+# the thinking page 2026-09-26 (Opus 4.5+, Sonnet 4.6+, Fable and Mythos keep it). Assumed, for no page names them:
+# the minimum of the 5.2 models, and that Haiku 5.5 keeps thinking.
+_ROWS: Final[tuple[tuple[str, int, bool, Prices], ...]] = (
+    ("fable-5-2", 512, True, _FABLE_5_2),
+    ("mythos-5-2", 512, True, _FABLE_5_2),
+    ("fable-5-1", 512, True, _FABLE_5_1),
+    ("mythos-5-1", 512, True, _FABLE_5_1),
+    ("fable-5", 512, True, _FABLE_5),
+    ("mythos-5", 512, True, _FABLE_5),
+    ("opus-5-5", 512, True, _OPUS_5_5),
+    ("opus-5", 512, True, _OPUS),
+    ("opus-4-8", 1024, True, _OPUS),
+    ("opus-4-7", 2048, True, _OPUS),
+    ("opus-4-6", 4096, True, _OPUS),
+    ("opus-4-5", 4096, True, _OPUS),
+    ("opus-4-1", 1024, False, _OPUS_4),
+    ("opus-4", 1024, False, _OPUS_4),
+    ("sonnet-5-5", 512, True, _SONNET_5_5),
+    ("sonnet-5", 1024, True, _SONNET_5),
+    ("sonnet-4-6", 1024, True, _SONNET_4),
+    ("sonnet-4-5", 1024, False, _SONNET_4),
+    ("sonnet-4", 1024, False, _SONNET_4),
+    ("haiku-5-5", 512, True, _HAIKU_5_5),
+    ("haiku-4-5", 4096, False, _HAIKU_4_5),
+    ("haiku-3-5", 2048, False, _HAIKU_3_5),
+)
+
+MODELS: Final = {
+    name: Model(
+        name=name,
+        minimum=minimum,
+        keeps_thinking=keeps,
+        prices=prices,
+        large_prompt=(100_000, _HAIKU_5_5_LARGE) if name == "haiku-5-5" else None,
+    )
+    for name, minimum, keeps, prices in _ROWS
+}
+
+_ID = re.compile(
+    r"(?:.*[./])?claude-(?P<name>[a-z]+-\d(?:-\d)?)(?:-0)?(?:[-@]\d{8})?(?:-latest)?(?:-v\d+)?(?::\d+\w*)?"
+)
+_BEDROCK_ID = re.compile(r"(?:^|[./])anthropic\.claude-")
+
+
+def model(model_id: str) -> Model:
+    """The row of a model id, in any form: `claude-opus-5`, dated, or a cloud platform's.
+
+    A model the catalogue does not know gets the smallest minimum, keeps its thinking and has no prices: nothing
+    is left uncached for want of a row, and no cost is made up.
+    """
+    match = _ID.fullmatch(model_id)
+    known = MODELS.get(match["name"]) if match else None
+    return known or Model(name=model_id, minimum=512, keeps_thinking=True, prices=None)
+
+
+def platform(model_id: str) -> Platform:
+    """Whose lookback rules a model id stands for: Bedrock's ids name the vendor before the model."""
+    return "bedrock" if _BEDROCK_ID.search(model_id) else "claude"

@@ -1,0 +1,71 @@
+"""What we believe the server holds: under which digest, how many tokens, until when.
+
+A belief, corrected by every bill. Shared by the conversations of one scope, so it takes a lock; it has no time of
+its own: `at` is always an argument.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from threading import Lock
+from typing import Final
+
+import attrs
+from cachetools import LRUCache
+
+from convcache.core.blocks import Ttl
+
+TTL: Final[dict[Ttl, timedelta]] = {"5m": timedelta(minutes=5), "1h": timedelta(hours=1)}
+
+MAX_ENTRIES: Final = 50_000
+"""Some 10 MB. A server of many chats forgets the prefixes it has not used for longest; forgetting costs nothing
+but a pessimistic forecast."""
+
+
+@attrs.frozen
+class Entry:
+    """A prefix that the server is believed to hold.
+
+    Attributes:
+        digest: Names the prefix.
+        tokens: Its length as billed, or as estimated where no bill tells.
+        ttl: How long it lives after each use.
+        expires: When it lapses unless it is used again.
+    """
+
+    digest: bytes
+    tokens: int
+    ttl: Ttl
+    expires: datetime
+
+    def used(self, at: datetime) -> "Entry":
+        """The entry after a request that started at `at` read it; its lifetime runs from there."""
+        return attrs.evolve(self, expires=max(self.expires, at + TTL[self.ttl]))
+
+
+class CacheClock:
+    """The entries of one scope, safe to share between threads."""
+
+    def __init__(self, *, max_entries: int = MAX_ENTRIES) -> None:
+        self._entries: LRUCache[bytes, Entry] = LRUCache(max_entries)
+        self._lock = Lock()
+
+    def warm(self, digest: bytes, at: datetime) -> Entry | None:
+        """The entry of a prefix if it is believed alive at `at`."""
+        with self._lock:
+            entry = self._entries.get(digest)
+        return entry if entry is not None and at < entry.expires else None
+
+    def record(self, entries: Iterable[Entry]) -> None:
+        """Believe these entries, in the place of what was believed of the same prefixes."""
+        with self._lock:
+            for entry in entries:
+                self._entries[entry.digest] = entry
+
+    def forget(self, digests: Iterable[bytes]) -> None:
+        """Stop believing that these prefixes are held."""
+        with self._lock:
+            for digest in digests:
+                self._entries.pop(digest, None)
+
+    def __len__(self) -> int:
+        return len(self._entries)

@@ -1,0 +1,140 @@
+"""One conversation's books: what each request was to cost, what it did cost, and what is warm since.
+
+A value: `plan` looks, `settle` gives a new ledger. A request is booked once its reply has started, whatever comes
+of the turn.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Self
+
+import attrs
+
+from convcache.core.catalog import Model
+from convcache.core.clock import TTL, CacheClock, Entry
+from convcache.core.diagnosis import Miss, Sent, diagnose
+from convcache.core.planner import BYTES_PER_TOKEN, Plan, plan
+from convcache.core.policy import Policy
+from convcache.core.prompt import Node, Prompt
+from convcache.core.usage import Costs, Usage
+
+
+@attrs.frozen(kw_only=True)
+class Turn:
+    """One request of a conversation: what was expected of it and what came.
+
+    Attributes:
+        started: When the request was sent.
+        forecast: The prompt tokens expected to be read, written and uncached; `None` if it went out unplanned.
+        actual: What was billed.
+        costs: The dollars paid, and what the same request would have cost uncached.
+        lapses: When the cache it left expires unless it is used again; `None` if it left none.
+        miss: Why it read less than the request before it had left; `None` if it read all of that.
+    """
+
+    started: datetime
+    forecast: Usage | None
+    actual: Usage
+    costs: Costs
+    lapses: datetime | None
+    miss: Miss | None
+
+
+@attrs.frozen(kw_only=True)
+class Ledger:
+    """The books of a conversation.
+
+    Attributes:
+        total: All tokens billed, those of abandoned turns included.
+        costs: What they cost.
+        last: The last request that was planned and booked.
+        bytes_per_token: What estimates are made with; corrected by every bill.
+    """
+
+    total: Usage = attrs.field(factory=Usage)
+    costs: Costs = attrs.field(factory=Costs)
+    last: Sent | None = None
+    bytes_per_token: float = BYTES_PER_TOKEN
+
+    def plan(
+        self, prompt: Prompt, warm: CacheClock, *, at: datetime, policy: Policy, anchor: Node | None = None
+    ) -> Plan:
+        """Choose the breakpoints of a request and forecast its bill; see `planner.plan`."""
+        return plan(prompt, warm, at=at, policy=policy, anchor=anchor, bytes_per_token=self.bytes_per_token)
+
+    def settle(
+        self, plan: Plan, usage: Usage, warm: CacheClock, *, at: datetime
+    ) -> tuple[Self, Turn, tuple[Entry, ...]]:
+        """Book a planned request.
+
+        Args:
+            plan: The plan it was sent with.
+            usage: What was billed.
+            warm: What was believed warm.
+            at: When the request started: lifetimes run from there.
+
+        Returns:
+            The new ledger, the turn as booked, and the entries to believe from now on.
+        """
+        entries, sent = tuple(_entries(plan, usage, warm, at)), Sent(plan, usage, at)
+        turn = Turn(
+            started=at,
+            forecast=plan.forecast,
+            actual=usage,
+            costs=Costs.of(usage, plan.prompt.model),
+            lapses=entries[-1].expires if entries and usage.cached else None,
+            miss=diagnose(self.last, sent) if self.last is not None else None,
+        )
+        size = plan.prompt.nodes[-1].size if plan.prompt.nodes else 0
+        ledger = attrs.evolve(
+            self._booked(turn),
+            last=sent,
+            bytes_per_token=size / usage.prompt if size and usage.prompt else self.bytes_per_token,
+        )
+        return ledger, turn, entries
+
+    def settle_unplanned(self, model: Model, usage: Usage, *, at: datetime) -> tuple[Self, Turn]:
+        """Book a request that went out as its caller wrote it. What it left in the cache is not known."""
+        costs = Costs.of(usage, model)
+        turn = Turn(started=at, forecast=None, actual=usage, costs=costs, lapses=None, miss=None)
+        return self._booked(turn), turn
+
+    def _booked(self, turn: Turn) -> Self:
+        return attrs.evolve(self, total=self.total + turn.actual, costs=self.costs + turn.costs)
+
+
+def _entries(plan: Plan, usage: Usage, warm: CacheClock, at: datetime) -> Iterator[Entry]:
+    """What the bill says of the prefixes that were marked or expected to be read, the tail last."""
+    nodes = plan.prompt.nodes
+    marks = {point.index: point.ttl for point in plan.breakpoints}
+    for index in sorted({*marks, *(() if plan.hit is None else (plan.hit,))}):
+        known = warm.warm(nodes[index].digest, at)
+        tokens = _tokens(plan, index, usage, known)
+        if usage.cached == 0 or (index not in marks and tokens > usage.read):
+            if known is not None:
+                yield attrs.evolve(known, expires=at)
+        elif known is not None and tokens <= usage.read:
+            yield attrs.evolve(known, tokens=tokens).used(at)
+        else:
+            # Written now, or read although we did not know of it: then nothing tells its lifetime.
+            ttl = marks[index] if tokens > usage.read else "5m"
+            yield Entry(nodes[index].digest, tokens, ttl, at + TTL[ttl])
+
+
+def _tokens(plan: Plan, index: int, usage: Usage, known: Entry | None) -> int:
+    """The length of a marked prefix: billed at the tail and at the hit, else believed, else in proportion."""
+    tail = plan.breakpoints[-1].index if plan.breakpoints else None
+    if index == tail:
+        return usage.cached
+    if index == plan.hit and usage.read and known is not None and _close(known.tokens, usage.read):
+        return usage.read
+    if known is not None:
+        return known.tokens
+    size = plan.prompt.nodes[index].size
+    whole = plan.prompt.nodes[tail].size if tail is not None else size
+    return round(usage.cached * size / whole)
+
+
+def _close(one: int, other: int) -> bool:
+    """Within a tenth: the difference between an estimate and the bill, not between two prefixes."""
+    return abs(one - other) * 10 <= max(one, other)

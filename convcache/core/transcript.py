@@ -1,0 +1,247 @@
+"""The history as a value: what was asked, what was answered, what waits for the next turn.
+
+Every verb gives a new transcript and leaves the old one as it was, so a turn that fails is simply not kept. Knows
+the API's rules on the order of messages, and nothing of caching.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Self
+
+import attrs
+
+from convcache.core.blocks import Json, as_blocks
+from convcache.errors import (
+    ConversationEndedError,
+    DanglingToolUseError,
+    EmptyMessageError,
+    OrphanToolResultError,
+    UnencodableError,
+)
+
+# stop_reason -> what to do before the next turn.
+_ENDINGS: Final = {
+    "refusal": "Call rewind(1) and ask differently: the API refuses again while the refused turn is in the history.",
+    "model_context_window_exceeded": (
+        "The context window is full: call rewind(), or start a new conversation from a summary of this one."
+    ),
+}
+
+
+@attrs.frozen
+class Kept:
+    """One turn of the history.
+
+    Attributes:
+        end: How many messages the history has with this turn.
+        stop_reason: Why the model stopped.
+    """
+
+    end: int
+    stop_reason: str | None
+
+
+@attrs.frozen
+class Staged:
+    """Messages that go out with the next turn.
+
+    Attributes:
+        messages: The messages.
+        composing: Whether the last one is a user message made here from blocks, which further blocks join.
+    """
+
+    messages: tuple[Json, ...] = ()
+    composing: bool = False
+
+    def joined_by(self, items: Iterable[Json | str]) -> "Staged":
+        """These and more: messages stand for themselves, blocks and strings join a user message."""
+        staged = self
+        for item in items:
+            if isinstance(item, Mapping) and "role" in item:
+                staged = Staged((*staged.messages, _in_blocks(_message(item))))
+            else:
+                staged = staged._joined_by_block(_block(item))
+        return staged
+
+    def _joined_by_block(self, block: Json) -> "Staged":
+        if not self.composing:
+            return Staged((*self.messages, _user_message((block,))), composing=True)
+        blocks = (*self.messages[-1]["content"], block)
+        return Staged((*self.messages[:-1], _user_message(blocks)), composing=True)
+
+
+@attrs.frozen
+class Transcript:
+    """A conversation's messages, turn by turn.
+
+    Attributes:
+        messages: Every message of the kept turns, and before them the adopted ones.
+        adopted: How many messages the conversation began with.
+        turns: Where each kept turn ends.
+        staged: Messages that go out with the next turn.
+    """
+
+    messages: tuple[Json, ...] = ()
+    adopted: int = 0
+    turns: tuple[Kept, ...] = ()
+    staged: Staged = attrs.field(factory=Staged)
+
+    @classmethod
+    def adopting(cls, messages: Iterable[Json]) -> Self:
+        """A transcript that goes on from an existing history.
+
+        Raises:
+            ConversationError: A message is empty, or tool calls and results do not belong together.
+        """
+        history = tuple(_message(message) for message in messages)
+        if history and history[-1]["role"] == "user":
+            history = (*history[:-1], _in_blocks(history[-1]))
+        _check_tool_results((), history)
+        return cls(messages=history, adopted=len(history))
+
+    def append(self, *items: Json | str) -> Self:
+        """Stage messages or blocks for the next turn. Blocks that follow one another make one user message.
+
+        Raises:
+            EmptyMessageError: An item says nothing.
+            UnencodableError: An item has no JSON form.
+        """
+        return attrs.evolve(self, staged=self.staged.joined_by(items))
+
+    def asked(self, content: object = None) -> tuple[Json, ...]:
+        """The messages of the next request: the history, what is staged, and `content` as a user message.
+
+        Raises:
+            ConversationError: There is nothing to say, a tool call lacks its result or a result its call, the
+                content has no JSON form, or the last reply ended the conversation.
+        """
+        self._check_not_ended()
+        staged = self.staged if content is None else self.staged.joined_by(_said(content))
+        ask = staged.messages
+        _check_tool_results(self.messages[-1:], ask)
+        for last in (*self.messages[-1:], *ask)[-1:]:
+            if pending := _tool_use_ids(last):
+                raise DanglingToolUseError(pending)
+        if not ask and not self._awaits_reply:
+            raise EmptyMessageError("There is nothing to send.")
+        return (*self.messages, *ask)
+
+    def answered(self, asked: Sequence[Json], reply: Sequence[Json], stop_reason: str | None) -> Self:
+        """The transcript after a turn. A reply without content adds no message: the API takes no empty one."""
+        answer = ({"role": "assistant", "content": list(reply)},) if reply else ()
+        messages = (*asked, *answer)
+        turns = (*self.turns, Kept(len(messages), stop_reason))
+        return attrs.evolve(self, messages=messages, turns=turns, staged=Staged())
+
+    def rewound(self, turns: int) -> Self:
+        """The transcript without its last turns, and with nothing staged.
+
+        Raises:
+            ValueError: It has not that many turns.
+        """
+        if not 1 <= turns <= len(self.turns):
+            raise ValueError(f"cannot rewind {turns} turns of a conversation that has {len(self.turns)}")
+        kept = self.turns[:-turns]
+        end = kept[-1].end if kept else self.adopted
+        return attrs.evolve(self, messages=self.messages[:end], turns=kept, staged=Staged())
+
+    @property
+    def _awaits_reply(self) -> bool:
+        """Whether the history alone is a request: it ends with the user, or with a reply that was paused."""
+        if self.turns and self.turns[-1].stop_reason == "pause_turn":
+            return True
+        return bool(self.messages) and self.messages[-1]["role"] == "user"
+
+    def _check_not_ended(self) -> None:
+        stop_reason = self.turns[-1].stop_reason if self.turns else None
+        if stop_reason in _ENDINGS:
+            raise ConversationEndedError(stop_reason, remedy=_ENDINGS[stop_reason])
+
+
+def _said(content: object) -> Iterable[Json | str]:
+    if isinstance(content, (str, Mapping)):
+        return (content,)
+    blocks = as_blocks(content)
+    if not blocks:
+        raise EmptyMessageError("The content is an empty list.")
+    return blocks
+
+
+def _user_message(blocks: Iterable[Json]) -> Json:
+    """A user message of these blocks. The API wants tool results before anything else in it."""
+    ordered = sorted(blocks, key=lambda block: block.get("type") != "tool_result")
+    return {"role": "user", "content": ordered}
+
+
+def _message(message: Json) -> Json:
+    if "role" not in message or "content" not in message:
+        raise TypeError(f"a message has a role and content, not {sorted(message)}")
+    content = message["content"]
+    if not content:
+        raise EmptyMessageError(f"A {message['role']} message has no content.")
+    if isinstance(content, str):
+        return _json({**message, "content": _text(content)})
+    return _json({**message, "content": [_block(block) for block in as_blocks(content)]})
+
+
+def _in_blocks(message: Json) -> Json:
+    """The message in the form that can carry a breakpoint. It keeps that form for ever."""
+    return {**message, "content": list(as_blocks(message["content"]))}
+
+
+def _block(item: object) -> Json:
+    if isinstance(item, str):
+        return _json({"type": "text", "text": _text(item)})
+    if not isinstance(item, Mapping) or "type" not in item:
+        raise TypeError(f"content is a string, a block with a type, or a list of them, not {item!r:.80}")
+    if item["type"] == "text":
+        _text(item.get("text"))
+    return _json(item)
+
+
+def _text(text: object) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"text is a string, not {type(text).__name__}")
+    if not text.strip():
+        raise EmptyMessageError(f"A text block holds no text: {text!r:.40}.")
+    return text
+
+
+def _json(value: Json) -> dict[str, Any]:
+    """A deep copy that is JSON, so that nothing the caller does to its own objects changes the history."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError) as error:
+        raise UnencodableError(str(error)) from error
+    copy: dict[str, Any] = json.loads(text)
+    return copy
+
+
+def _tool_use_ids(message: Json) -> tuple[str, ...]:
+    if message["role"] != "assistant":
+        return ()
+    return tuple(block["id"] for block in as_blocks(message["content"]) if block.get("type") == "tool_use")
+
+
+def _tool_result_ids(message: Json) -> tuple[str, ...]:
+    if message["role"] != "user":
+        return ()
+    blocks = as_blocks(message["content"])
+    return tuple(block["tool_use_id"] for block in blocks if block.get("type") == "tool_result")
+
+
+def _check_tool_results(before: Sequence[Json], messages: Sequence[Json]) -> None:
+    """Every call is answered in the user messages right after it, and nothing else is answered."""
+    pending: set[str] = set(_tool_use_ids(before[-1])) if before else set()
+    after_user = False
+    for message in messages:
+        results = set(_tool_result_ids(message))
+        if results - pending:
+            raise OrphanToolResultError(sorted(results - pending))
+        if pending and message["role"] == "assistant" and after_user:
+            raise DanglingToolUseError(sorted(pending))
+        pending = (pending - results) | set(_tool_use_ids(message))
+        after_user = message["role"] == "user"
+    if pending and after_user:
+        raise DanglingToolUseError(sorted(pending))

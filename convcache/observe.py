@@ -1,0 +1,53 @@
+"""Events to log lines: through structlog where the application has configured it, else through `logging`.
+
+Nothing is printed for an application that set up neither, warnings aside.
+"""
+
+import logging
+import traceback
+from typing import Any, Final, assert_never
+
+import structlog
+
+from convcache.core.events import BreakpointsRefused, Event, PlanningFailed, TurnSettled
+
+LOGGER: Final = "convcache"
+
+
+def emit(event: Event) -> None:
+    """Log one event."""
+    level, name, fields = _line(event)
+    if structlog.is_configured():
+        structlog.get_logger(LOGGER).log(level, name, **fields)
+    elif logging.getLogger(LOGGER).isEnabledFor(level):
+        details = " ".join(f"{key}={value}" for key, value in fields.items())
+        logging.getLogger(LOGGER).log(level, "%s %s", name, details)
+
+
+def _line(event: Event) -> tuple[int, str, dict[str, Any]]:
+    match event:
+        case TurnSettled(turn, kept):
+            usage = turn.actual
+            fields = {
+                "read": usage.read,
+                "written_5m": usage.written_5m,
+                "written_1h": usage.written_1h,
+                "uncached": usage.uncached,
+                "output": usage.output,
+                "paid": turn.costs.paid,
+                "miss": turn.miss and turn.miss.value,
+                "kept": kept,
+            }
+            return logging.INFO, "turn_settled", fields
+        case PlanningFailed(error):
+            return logging.WARNING, "planning_failed", {"error": type(error).__name__, "where": _where(error)}
+        case BreakpointsRefused(message):
+            return logging.WARNING, "breakpoints_refused", {"message": message}
+        case _:
+            assert_never(event)
+
+
+def _where(error: BaseException) -> str:
+    """Where an error was raised. Its message is not logged: it may quote what was said."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""

@@ -1,0 +1,224 @@
+"""The part of a conversation that sends nothing, which `Conversation` and `AsyncConversation` share.
+
+Assembles each turn's request and records what its reply changes. Trouble in planning or in the books becomes an
+event and never fails a turn; trouble in the history is an error before anything is sent.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from copy import deepcopy
+from datetime import datetime
+from threading import Lock
+from typing import Any, Self
+from weakref import WeakKeyDictionary
+
+import attrs
+from anthropic import BadRequestError
+from anthropic.types import Message
+
+from convcache import observe
+from convcache.core.blocks import unmarked
+from convcache.core.catalog import model
+from convcache.core.clock import CacheClock
+from convcache.core.events import BreakpointsRefused, Event, PlanningFailed, TurnSettled
+from convcache.core.ledger import Ledger, Turn
+from convcache.core.planner import Plan
+from convcache.core.policy import Policy
+from convcache.core.prompt import Node, Prompt
+from convcache.core.transcript import Transcript
+from convcache.core.usage import Costs, Usage
+from convcache.errors import TurnInProgressError
+from convcache.request import RequestOptions, TurnOptions, checked, plain
+
+Clock = Callable[[], datetime]
+"""Gives the time as an aware datetime."""
+
+
+@attrs.frozen
+class _KeptTurn:
+    turn: Turn | None
+    tail: Node | None
+
+
+@attrs.define
+class Pending:
+    """A turn in flight.
+
+    Attributes:
+        request: The request as the conversation's fields and history make it, without our breakpoints.
+        started: When it was started.
+        plan: What was planned, unless planning failed or the plan was refused.
+        turn: The booking, once there is one.
+    """
+
+    request: dict[str, Any]
+    started: datetime
+    plan: Plan | None = None
+    turn: Turn | None = None
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The arguments of `messages.create`."""
+        return self.request if self.plan is None else self.plan.marked(self.request)
+
+    @property
+    def is_beta(self) -> bool:
+        """Whether the request goes by `client.beta.messages`."""
+        return self.request.get("betas") is not None
+
+
+class ConversationState:
+    """The history, the request fields and the books of one conversation."""
+
+    def __init__(
+        self,
+        *,
+        warm: CacheClock,
+        fields: Mapping[str, Any],
+        options: Mapping[str, Any],
+        messages: Iterable[object],
+        policy: Policy,
+        clock: Clock,
+    ) -> None:
+        self._warm = warm
+        self._fields = {**checked(fields, TurnOptions), **checked(options, RequestOptions)}
+        self._policy = policy
+        self._clock = clock
+        self._transcript = Transcript.adopting(plain(messages))
+        self._kept: tuple[_KeptTurn, ...] = ()
+        self._ledger = Ledger()
+        self._prompt: Prompt | None = None
+        self._refused = False
+        self._busy = Lock()
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """A copy of the history and of what is staged, without breakpoints."""
+        everything = (*self._transcript.messages, *self._transcript.staged.messages)
+        return [deepcopy(unmarked(message)) for message in everything]
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The booked turns of the history."""
+        return tuple(kept.turn for kept in self._kept if kept.turn is not None)
+
+    @property
+    def usage(self) -> Usage:
+        """All tokens billed."""
+        return self._ledger.total
+
+    @property
+    def costs(self) -> Costs:
+        """What they cost."""
+        return self._ledger.costs
+
+    def append(self, items: Iterable[object]) -> None:
+        """Stage messages or blocks."""
+        with self._alone():
+            self._transcript = self._transcript.append(*plain(items))
+
+    def update(self, options: Mapping[str, Any]) -> None:
+        """Change fields of all later turns."""
+        with self._alone():
+            self._fields |= checked(options, TurnOptions)
+
+    def rewind(self, turns: int) -> None:
+        """Forget the last turns."""
+        with self._alone():
+            self._transcript = self._transcript.rewound(turns)
+            self._kept = self._kept[:-turns]
+
+    def fork(self) -> Self:
+        """An independent state that goes on from this one, with books of its own."""
+        with self._alone():
+            fork = object.__new__(type(self))
+            fork.__dict__.update(self.__dict__)
+            fork._fields = dict(self._fields)
+            fork._ledger = attrs.evolve(self._ledger, total=Usage(), costs=Costs())
+            fork._busy = Lock()
+            return fork
+
+    @contextmanager
+    def turn(self, content: object, options: Mapping[str, Any]) -> Iterator[Pending]:
+        """A turn, from its request to its end. What is not kept in between leaves no trace in the history."""
+        with self._alone():
+            yield self._start(content, options)
+
+    def recovers_from(self, pending: Pending, error: BadRequestError) -> bool:
+        """Whether the request is worth sending again as its caller wrote it: our breakpoints were refused."""
+        if pending.plan is None or not pending.plan.breakpoints or "cache_control" not in str(error):
+            return False
+        pending.plan = None
+        self._refused = True
+        _emit(BreakpointsRefused(error.message))
+        return True
+
+    def answered(self, pending: Pending, reply: Message) -> None:
+        """Book a whole reply and keep the turn."""
+        self.settle(pending, Usage.of(plain(reply.usage)), kept=True)
+        asked, blocks = pending.request["messages"], plain(reply.content)
+        self._transcript = self._transcript.answered(asked, blocks, reply.stop_reason)
+        self._kept = (*self._kept, _KeptTurn(pending.turn, pending.plan.tail if pending.plan else None))
+
+    def settle(self, pending: Pending, usage: Usage, *, kept: bool) -> None:
+        """Book what was billed, whatever becomes of the turn."""
+        try:
+            self._settle(pending, usage)
+        except Exception as error:  # noqa: BLE001 - the reply is paid for; our books must not lose it
+            _emit(PlanningFailed(error))
+        if pending.turn is not None:
+            _emit(TurnSettled(pending.turn, kept))
+
+    def _settle(self, pending: Pending, usage: Usage) -> None:
+        plan, at = pending.plan, pending.started
+        if plan is None:
+            row = model(pending.request["model"])
+            self._ledger, pending.turn = self._ledger.settle_unplanned(row, usage, at=at)
+            return
+        self._ledger, pending.turn, entries = self._ledger.settle(plan, usage, self._warm, at=at)
+        self._warm.record(entries)
+        self._prompt = plan.prompt
+
+    def _start(self, content: object, options: Mapping[str, Any]) -> Pending:
+        fields = {**self._fields, **checked(options, TurnOptions)}
+        messages = self._transcript.asked(plain(content))
+        given = {name: value for name, value in fields.items() if value is not None and value != []}
+        pending = Pending({**given, "messages": messages}, self._clock())
+        if not self._refused:
+            try:
+                pending.plan = self._plan(pending)
+            except Exception as error:  # noqa: BLE001 - a helper for caching never fails a request
+                _emit(PlanningFailed(error))
+        return pending
+
+    def _plan(self, pending: Pending) -> Plan:
+        prompt = Prompt.of(pending.request, grown_from=self._prompt)
+        anchor = self._kept[-1].tail if self._kept else None
+        plan = self._ledger.plan(prompt, self._warm, at=pending.started, policy=self._policy, anchor=anchor)
+        plan.marked(pending.request)
+        return plan
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._busy.acquire(blocking=False):
+            raise TurnInProgressError
+        try:
+            yield
+        finally:
+            self._busy.release()
+
+
+_clocks: WeakKeyDictionary[object, CacheClock] = WeakKeyDictionary()
+_clocks_lock = Lock()
+
+
+def clock_of(client: object) -> CacheClock:
+    """What is believed cached in the scope of a client. What other clients share with it is not known."""
+    with _clocks_lock:
+        return _clocks.setdefault(client, CacheClock())
+
+
+def _emit(event: Event) -> None:
+    """An application's logging that fails must not fail a turn."""
+    with suppress(Exception):
+        observe.emit(event)
