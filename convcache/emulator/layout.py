@@ -1,0 +1,60 @@
+"""A request laid out as the one sequence the API reads: tools, system, messages, block by block.
+
+Knows where blocks stand and what path names them. Must not know hashing, breakpoints or which blocks count.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+Section = Literal["tools", "system", "messages"]
+Body = Mapping[str, Any]
+
+
+class Piece(NamedTuple):
+    """One tool definition, system block or content block, where it stands in the request."""
+
+    path: str
+    section: Section
+    role: str
+    block: Mapping[str, Any]
+    message: int = -1
+    from_string: bool = False
+    turn_scoped: bool = False
+
+    @property
+    def type(self) -> str:
+        return str(self.block.get("type", ""))
+
+
+def laid_out(body: Body) -> list[Piece]:
+    """Every block of a request in prefix order; string content is the one text block it stands for."""
+    return [*_tools(body), *_system(body), *_messages(body)]
+
+
+def blocks_of(content: Any) -> tuple[list[Mapping[str, Any]], bool]:
+    """The blocks of a content, and whether it was a string."""
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}], True
+    return list(content or ()), False
+
+
+def _tools(body: Body) -> Iterator[Piece]:
+    for index, tool in enumerate(body.get("tools") or ()):
+        yield Piece(f"tools.{index}", "tools", "tools", tool)
+
+
+def _system(body: Body) -> Iterator[Piece]:
+    if not body.get("system"):
+        return
+    blocks, from_string = blocks_of(body["system"])
+    for index, block in enumerate(blocks):
+        yield Piece(f"system.{index}", "system", "system", block, from_string=from_string)
+
+
+def _messages(body: Body) -> Iterator[Piece]:
+    for number, message in enumerate(body["messages"]):
+        blocks, from_string = blocks_of(message["content"])
+        turn_scoped = message.get("clear_at") == "next_user_message"
+        for index, block in enumerate(blocks):
+            path = f"messages.{number}.content.{index}"
+            yield Piece(path, "messages", message["role"], block, number, from_string, turn_scoped)

@@ -1,0 +1,145 @@
+"""`POST /v1/messages` and `/v1/messages/count_tokens`: a valid request billed on arrival, answered when it starts.
+
+Knows how prompt, cache and replies come together in a message. Must not know routes, faults or shells.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import attrs
+
+from convcache.emulator import sse
+from convcache.emulator.answers import Plain, Started
+from convcache.emulator.cache import Bill, Breakpoint, Cache
+from convcache.emulator.errors import ApiError
+from convcache.emulator.log import Hit, Usage
+from convcache.emulator.marks import breakpoints
+from convcache.emulator.prompt import PromptReader, Step
+from convcache.emulator.replies import Replies, Reply
+from convcache.emulator.replies.signature import token
+from convcache.emulator.rules import accepted
+from convcache.emulator.rules.accepted import Accepted
+from convcache.emulator.settings import Settings
+from convcache.emulator.tokens import CountTokens
+from convcache.emulator.wire import Chunk, Request, Response, json_response
+
+_PREWARMED = Reply(content=(), stop_reason="max_tokens", output_tokens=0)
+_STREAM_HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+
+
+@attrs.frozen(kw_only=True)
+class Messages:
+    """Everything that messages need, in one place."""
+
+    settings: Settings
+    cache: Cache
+    reader: PromptReader
+    replies: Replies
+    count_tokens: CountTokens
+
+    def received(self, request: Request, at: datetime) -> "MessageAnswer":
+        valid = accepted(_parsed(request.body))
+        steps = self._steps(valid)
+        tail = self.settings.residual_tail_tokens
+        bill = self.cache.bill(steps, self._breakpoints(valid, steps), tail=tail, at=at)
+        return MessageAnswer(self, valid, bill, _hit(steps, bill))
+
+    def counted(self, request: Request, at: datetime) -> Plain:
+        steps = self._steps(accepted(_parsed(request.body), counting=True))
+        return Plain(
+            {"input_tokens": (steps[-1].tokens if steps else 0) + self.settings.residual_tail_tokens}
+        )
+
+    def _steps(self, valid: Accepted) -> list[Step]:
+        return self.reader.steps(valid.body, valid.model, pieces=valid.pieces)
+
+    def _breakpoints(self, valid: Accepted, steps: Sequence[Step]) -> list[Breakpoint]:
+        """The marks that count: those whose prefix is long enough."""
+        asked = breakpoints(valid.explicit, valid.automatic)
+        minimum = valid.model.minimum if self.settings.minimum is None else self.settings.minimum
+        return [
+            Breakpoint(
+                index=index, path=step.path, digest=step.digest, tokens=step.tokens, ttl=asked[step.path]
+            )
+            for index, step in enumerate(steps)
+            if step.path in asked and step.tokens >= minimum
+        ]
+
+
+@attrs.frozen
+class MessageAnswer:
+    """A message that waits to be begun; until then nothing is written and no reply is used up."""
+
+    api: Messages
+    valid: Accepted
+    bill: Bill
+    hit: Hit | None
+
+    @property
+    def delay(self) -> timedelta:
+        return self.api.settings.first_token_delay
+
+    def start(self, request_id: str, at: datetime) -> Started:
+        body = self.valid.body
+        reply = self.api.replies.reply(body) if body["max_tokens"] else _PREWARMED
+        self.api.cache.carry_out(self.bill)
+        usage = Usage.of(self.bill, output=self._output_tokens(reply))
+        message = self._message("msg_" + token("message", request_id, length=24), reply, usage)
+        response = self._streamed(message, at) if body.get("stream") else json_response(message, at=at)
+        return Started(response=response, usage=usage, hit=self.hit, breakpoints=self.bill.breakpoints)
+
+    def _output_tokens(self, reply: Reply) -> int:
+        if reply.output_tokens is not None:
+            return reply.output_tokens
+        return sum(self.api.count_tokens(block) for block in reply.content)
+
+    def _message(self, id_: str, reply: Reply, usage: Usage) -> dict[str, Any]:
+        return {
+            "id": id_,
+            "type": "message",
+            "role": "assistant",
+            "model": self.valid.model.id,
+            "content": list(reply.content),
+            "stop_reason": reply.stop_reason,
+            "stop_sequence": reply.stop_sequence,
+            "stop_details": None,
+            "usage": usage_on_the_wire(usage),
+        }
+
+    def _streamed(self, message: Mapping[str, Any], at: datetime) -> Response:
+        delay = self.api.settings.chunk_delay
+        chunks = (
+            Chunk(at + number * delay, sse.encoded(event)) for number, event in enumerate(sse.events(message))
+        )
+        return Response(status=200, headers=_STREAM_HEADERS, chunks=tuple(chunks))
+
+
+def usage_on_the_wire(usage: Usage) -> dict[str, Any]:
+    """Usage as a message carries it."""
+    return {
+        "input_tokens": usage.uncached,
+        "cache_creation_input_tokens": usage.written,
+        "cache_read_input_tokens": usage.read,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": usage.written_5m,
+            "ephemeral_1h_input_tokens": usage.written_1h,
+        },
+        "output_tokens": usage.output,
+        "service_tier": "standard",
+    }
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(f"The request body is not valid JSON: {error}") from error
+
+
+def _hit(steps: Sequence[Step], bill: Bill) -> Hit | None:
+    if bill.hit is None:
+        return None
+    step = steps[bill.reach]
+    return Hit(step.path, step.digest, step.tokens)

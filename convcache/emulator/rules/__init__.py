@@ -1,0 +1,40 @@
+"""What the API refuses: each module one kind of rule, run in the order in which the API looks.
+
+Knows the order. Must not know the cache: a refused request writes and refreshes nothing.
+"""
+
+from convcache.emulator.catalog import Model, find_model
+from convcache.emulator.errors import ApiError
+from convcache.emulator.layout import Body, laid_out
+from convcache.emulator.marks import automatic_mark, explicit_marks
+from convcache.emulator.rules import marks, prewarm, shape, tools
+from convcache.emulator.rules.accepted import Accepted
+
+
+def accepted(body: object, *, counting: bool = False) -> Accepted:
+    """A request that may be answered.
+
+    Args:
+        body: The parsed JSON.
+        counting: Whether only its tokens are asked for, which needs no `max_tokens`.
+
+    Raises:
+        ApiError: The refusal, with the API's status and text.
+    """
+    request = shape.checked(body, counting=counting)
+    model = _model(request)
+    pieces = laid_out(request)
+    explicit, automatic = explicit_marks(pieces), automatic_mark(request, pieces)
+    marks.check(request, pieces, explicit, automatic)
+    shape.check_extras(request, pieces)
+    shape.check_texts(pieces)
+    tools.check(request)
+    prewarm.check(request)
+    return Accepted(request, model, tuple(pieces), tuple(explicit), automatic)
+
+
+def _model(body: Body) -> Model:
+    model = find_model(body["model"])
+    if model is None:
+        raise ApiError(f"model: {body['model']}", status=404)
+    return model

@@ -1,0 +1,93 @@
+"""Every tool call is answered in the next turn, and every answer has its call in the turn before.
+
+Knows `tool_use` and `tool_result`. Must not know other blocks or the cache.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from convcache.emulator.errors import ApiError
+from convcache.emulator.layout import Body, blocks_of
+
+
+class _Turn(NamedTuple):
+    """Consecutive messages of one role, which the API reads as one."""
+
+    number: int
+    role: str
+    blocks: list[tuple[str, Any]]
+
+    def ids(self, type_: str, key: str) -> list[tuple[str, str]]:
+        return [(path, block[key]) for path, block in self.blocks if block["type"] == type_]
+
+    @property
+    def calls(self) -> list[tuple[str, str]]:
+        return self.ids("tool_use", "id") if self.role == "assistant" else []
+
+    @property
+    def results(self) -> list[tuple[str, str]]:
+        return self.ids("tool_result", "tool_use_id") if self.role == "user" else []
+
+    @property
+    def results_that_lead(self) -> set[str]:
+        """The ids answered before anything else is said."""
+        leading = set()
+        for _, block in self.blocks:
+            if self.role != "user" or block["type"] != "tool_result":
+                break
+            leading.add(block["tool_use_id"])
+        return leading
+
+
+def check(body: Body) -> None:
+    names = [tool.get("name") for tool in body.get("tools") or () if tool.get("name")]
+    if len(names) != len(set(names)):
+        raise ApiError("tools: Tool names must be unique.")
+    turns = list(_turns(body["messages"]))
+    _check_unique(turns)
+    nothing = _Turn(len(body["messages"]), "", [])
+    for before, turn, after in zip([nothing, *turns], turns, [*turns[1:], nothing], strict=False):
+        _check_results(turn, before)
+        _check_calls(turn, after)
+
+
+def _check_unique(turns: Sequence[_Turn]) -> None:
+    seen: set[str] = set()
+    for turn in turns:
+        for path, id_ in turn.calls:
+            if id_ in seen:
+                raise ApiError(f"{path}: `tool_use` ids must be unique")
+            seen.add(id_)
+
+
+def _check_results(turn: _Turn, before: _Turn) -> None:
+    known = {id_ for _, id_ in before.calls}
+    for path, id_ in turn.results:
+        if id_ not in known:
+            raise ApiError(
+                f"{path}: unexpected `tool_use_id` found in `tool_result` blocks: {id_}. Each `tool_result` block "
+                "must have a corresponding `tool_use` block in the previous message."
+            )
+
+
+def _check_calls(turn: _Turn, after: _Turn) -> None:
+    open_calls = [id_ for _, id_ in turn.calls if id_ not in after.results_that_lead]
+    if open_calls:
+        raise ApiError(
+            f"messages.{turn.number}: `tool_use` ids were found without `tool_result` blocks immediately after: "
+            f"{', '.join(open_calls)}. Each `tool_use` block must have a corresponding `tool_result` block in the "
+            "next message."
+        )
+
+
+def _turns(messages: Sequence[Any]) -> Iterator[_Turn]:
+    spoken = [(number, message) for number, message in enumerate(messages) if message["role"] != "system"]
+    for role, run in groupby(spoken, key=lambda numbered: numbered[1]["role"]):
+        members = list(run)
+        blocks = [
+            (f"messages.{number}.content.{index}", block)
+            for number, message in members
+            for index, block in enumerate(blocks_of(message["content"])[0])
+        ]
+        yield _Turn(members[-1][0], role, blocks)
