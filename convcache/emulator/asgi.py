@@ -71,7 +71,9 @@ class _Client:
 
     async def stays(self, wait: Coroutine[Any, Any, None] | None) -> bool:
         """Waits, unless the client leaves first."""
-        if wait is not None:
+        if wait is None:
+            await asyncio.sleep(0)
+        else:
             waiting = asyncio.ensure_future(wait)
             try:
                 await asyncio.wait({waiting, self._gone}, return_when=asyncio.FIRST_COMPLETED)

@@ -48,9 +48,8 @@ class SystemClock:
 
     def wait_until(self, at: datetime, *, patience: float | None = None) -> bool:
         seconds = self._real_seconds_until(at)
-        in_time = patience is None or seconds <= patience
         time.sleep(seconds if patience is None else min(seconds, patience))
-        return in_time
+        return patience is None or seconds <= patience
 
     async def async_wait_until(self, at: datetime) -> None:
         await asyncio.sleep(self._real_seconds_until(at))
@@ -92,6 +91,8 @@ class VirtualClock:
             return self._move_to(_aware(at))
 
     def wait_until(self, at: datetime, *, patience: float | None = None) -> bool:
+        if at <= self._now:
+            return True
         reached = threading.Event()
         with self._woken(at, reached.set):
             return reached.wait(patience)

@@ -4,8 +4,8 @@ Knows httpx2 and how a broken connection looks to it. Must not know what a reque
 """
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
 from typing import NoReturn
 
 import httpx2
@@ -40,8 +40,7 @@ class AsyncEmulatorTransport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         await request.aread()
         pending = _received(self._emulator, request)
-        async with _patient(request):
-            await self._emulator.clock.async_wait_until(pending.starts_at)
+        await _waited(self._emulator, pending.starts_at, request)
         response = _started(self._emulator, pending, request)
         stream = _AsyncStream(self._emulator, response, request)
         return httpx2.Response(response.status, headers=response.headers, stream=stream)
@@ -66,8 +65,7 @@ class _AsyncStream(httpx2.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for chunk in self._response.chunks:
-            async with _patient(self._request):
-                await self._emulator.clock.async_wait_until(chunk.at)
+            await _waited(self._emulator, chunk.at, self._request)
             yield chunk.data
         if self._response.cut:
             _break_off(self._request)
@@ -103,10 +101,11 @@ def _patience(request: httpx2.Request) -> float | None:
     return timeout
 
 
-@contextlib.asynccontextmanager
-async def _patient(request: httpx2.Request) -> AsyncIterator[None]:
+async def _waited(emulator: Emulator, at: datetime, request: httpx2.Request) -> None:
+    if at <= emulator.clock.now():
+        return
     try:
         async with asyncio.timeout(_patience(request)):
-            yield
+            await emulator.clock.async_wait_until(at)
     except TimeoutError as error:
         raise httpx2.ReadTimeout("The read operation timed out", request=request) from error

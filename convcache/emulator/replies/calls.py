@@ -42,8 +42,7 @@ def json_for(schema: Schema, text: str) -> str:
 
 def input_for(schema: Schema, text: str) -> dict[str, Any]:
     """Input for a tool: what is required, filled from the words of the text where they fit."""
-    value = _object(schema, _Words(text), schema, 0)
-    return value if isinstance(value, dict) else {}
+    return _object(schema, _Words(text), schema, 0)
 
 
 def _is_named(name: str, text: str) -> bool:
