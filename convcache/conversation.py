@@ -7,10 +7,12 @@ changes, is in `state`.
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack, cast
 
 from anthropic import Anthropic, AsyncAnthropic, BadRequestError
 from anthropic.types import Message, MessageParam, TextBlockParam, ToolUnionParam
+from anthropic.types.beta import BetaMessage, BetaMessageParam
+from pydantic import BaseModel
 
 from convcache.core.ledger import Turn
 from convcache.core.policy import Policy
@@ -19,12 +21,14 @@ from convcache.request import RequestOptions, TurnOptions
 from convcache.state import Clock, ConversationState, Pending, clock_of
 from convcache.streaming import AsyncConversationStream, ConversationStream
 
-Block = Mapping[str, Any] | Any
+Block = Mapping[str, object] | BaseModel
 """A content block: a dict, or an object of the SDK."""
 
 Content = str | Block | Iterable[Block]
 """What a user says in a turn: a string, a block, or a list of blocks or tool results."""
 
+AnyMessage = MessageParam | BetaMessageParam | Message | BetaMessage
+"""A message of a history: a dict, or a reply of the SDK."""
 
 T = TypeVar("T")
 
@@ -40,9 +44,9 @@ class _BaseConversation:
     _state: ConversationState
 
     @property
-    def messages(self) -> list[dict[str, Any]]:
+    def messages(self) -> list[MessageParam]:
         """The history and what is staged, as a plain copy without breakpoints that works with the bare SDK."""
-        return self._state.messages
+        return cast("list[MessageParam]", self._state.messages)
 
     @property
     def turns(self) -> tuple[Turn, ...]:
@@ -59,7 +63,7 @@ class _BaseConversation:
         """What those tokens cost in dollars, and what they would have cost uncached."""
         return self._state.costs
 
-    def append(self, *items: MessageParam | Message | Block | str) -> None:
+    def append(self, *items: AnyMessage | Block | str) -> None:
         """Stage messages or blocks for the next turn without sending anything.
 
         Args:
@@ -122,7 +126,7 @@ class Conversation(_BaseConversation):
         max_tokens: int,
         system: str | Iterable[TextBlockParam] | None = None,
         tools: Iterable[ToolUnionParam] = (),
-        messages: Iterable[MessageParam | Message] = (),
+        messages: Iterable[AnyMessage] = (),
         policy: Policy = Policy(),
         clock: Clock = utc_now,
         **request: Unpack[RequestOptions],
@@ -187,13 +191,15 @@ class Conversation(_BaseConversation):
                 print(text, end="", flush=True)
         ```
         """
-        with self._state.turn(content, this_turn_only) as pending:
-            with self._call(pending, lambda messages: messages.stream(**pending.body).__enter__()) as opened:
-                stream = ConversationStream(opened, self._state, pending)
-                try:
-                    yield stream
-                finally:
-                    stream.settle()
+        with (
+            self._state.turn(content, this_turn_only) as pending,
+            self._call(pending, lambda messages: messages.stream(**pending.body).__enter__()) as opened,
+        ):
+            stream = ConversationStream(opened, self._state, pending)
+            try:
+                yield stream
+            finally:
+                stream.settle()
 
     def _call(self, pending: Pending, call: Callable[[Any], T]) -> T:
         messages = self._client.beta.messages if pending.is_beta else self._client.messages
@@ -222,7 +228,7 @@ class AsyncConversation(_BaseConversation):
         max_tokens: int,
         system: str | Iterable[TextBlockParam] | None = None,
         tools: Iterable[ToolUnionParam] = (),
-        messages: Iterable[MessageParam | Message] = (),
+        messages: Iterable[AnyMessage] = (),
         policy: Policy = Policy(),
         clock: Clock = utc_now,
         **request: Unpack[RequestOptions],

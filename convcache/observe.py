@@ -9,7 +9,7 @@ from typing import Any, Final, assert_never
 
 import structlog
 
-from convcache.core.events import BreakpointsRefused, Event, PlanningFailed, TurnSettled
+from convcache.core.events import BreakpointsRefused, Event, HelperFailed, TurnSettled
 
 LOGGER: Final = "convcache"
 
@@ -39,8 +39,8 @@ def _line(event: Event) -> tuple[int, str, dict[str, Any]]:
                 "kept": kept,
             }
             return logging.INFO, "turn_settled", fields
-        case PlanningFailed(error):
-            return logging.WARNING, "planning_failed", {"error": type(error).__name__, "where": _where(error)}
+        case HelperFailed(step, error):
+            return logging.WARNING, f"{step}_failed", {"error": type(error).__name__, "where": _where(error)}
         case BreakpointsRefused(message):
             return logging.WARNING, "breakpoints_refused", {"message": message}
         case _:

@@ -20,7 +20,7 @@ from convcache import observe
 from convcache.core.blocks import unmarked
 from convcache.core.catalog import model
 from convcache.core.clock import CacheClock
-from convcache.core.events import BreakpointsRefused, Event, PlanningFailed, TurnSettled
+from convcache.core.events import BreakpointsRefused, Event, HelperFailed, TurnSettled
 from convcache.core.ledger import Ledger, Turn
 from convcache.core.planner import Plan
 from convcache.core.policy import Policy
@@ -165,7 +165,7 @@ class ConversationState:
         try:
             self._settle(pending, usage)
         except Exception as error:  # noqa: BLE001 - the reply is paid for; our books must not lose it
-            _emit(PlanningFailed(error))
+            _emit(HelperFailed("booking", error))
         if pending.turn is not None:
             _emit(TurnSettled(pending.turn, kept))
 
@@ -188,7 +188,7 @@ class ConversationState:
             try:
                 pending.plan = self._plan(pending)
             except Exception as error:  # noqa: BLE001 - a helper for caching never fails a request
-                _emit(PlanningFailed(error))
+                _emit(HelperFailed("planning", error))
         return pending
 
     def _plan(self, pending: Pending) -> Plan:

@@ -4,7 +4,7 @@ The two colours differ in `await` alone. What is read is the SDK's own events, u
 """
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 import httpx2
@@ -14,6 +14,9 @@ from anthropic.types import Message
 from convcache.core.usage import UsageMeter
 from convcache.request import plain
 from convcache.state import ConversationState, Pending
+
+StreamEvent: TypeAlias = "ParsedMessageStreamEvent[None]"
+"""An event of the SDK's message streams."""
 
 
 @attrs.define
@@ -54,7 +57,7 @@ class ConversationStream:
         self._events = self._read()
         self.text_stream: Iterator[str] = self._text()
 
-    def _read(self) -> Iterator[ParsedMessageStreamEvent[None]]:
+    def _read(self) -> Iterator[StreamEvent]:
         for event in self._stream:
             self._tap.feed(event)
             yield event
@@ -64,10 +67,10 @@ class ConversationStream:
             if event.type == "text":
                 yield event.text
 
-    def __iter__(self) -> Iterator[ParsedMessageStreamEvent[None]]:
+    def __iter__(self) -> Iterator[StreamEvent]:
         return self._events
 
-    def __next__(self) -> ParsedMessageStreamEvent[None]:
+    def __next__(self) -> StreamEvent:
         return next(self._events)
 
     def until_done(self) -> None:
@@ -122,7 +125,7 @@ class AsyncConversationStream:
         self._events = self._read()
         self.text_stream: AsyncIterator[str] = self._text()
 
-    async def _read(self) -> AsyncIterator[ParsedMessageStreamEvent[None]]:
+    async def _read(self) -> AsyncIterator[StreamEvent]:
         async for event in self._stream:
             self._tap.feed(event)
             yield event
@@ -132,10 +135,10 @@ class AsyncConversationStream:
             if event.type == "text":
                 yield event.text
 
-    def __aiter__(self) -> AsyncIterator[ParsedMessageStreamEvent[None]]:
+    def __aiter__(self) -> AsyncIterator[StreamEvent]:
         return self._events
 
-    async def __anext__(self) -> ParsedMessageStreamEvent[None]:
+    async def __anext__(self) -> StreamEvent:
         return await anext(self._events)
 
     async def until_done(self) -> None:

@@ -127,7 +127,8 @@ MODELS: Final = {
 }
 
 _ID = re.compile(
-    r"(?:.*[./])?claude-(?P<name>[a-z]+-\d(?:-\d)?)(?:-0)?(?:[-@]\d{8})?(?:-latest)?(?:-v\d+)?(?::\d+\w*)?"
+    r"(?:.*[./])?claude-(?:(?P<version>\d-\d)-)?(?P<name>[a-z]+(?:-\d(?:-[1-9])?)?)"
+    r"(?:-0)?(?:[-@]\d{8})?(?:-latest)?(?:-v\d+)?(?::\d+\w*)?"
 )
 _BEDROCK_ID = re.compile(r"(?:^|[./])anthropic\.claude-")
 
@@ -139,7 +140,8 @@ def model(model_id: str) -> Model:
     is left uncached for want of a row, and no cost is made up.
     """
     match = _ID.fullmatch(model_id)
-    known = MODELS.get(match["name"]) if match else None
+    name = "-".join(filter(None, (match["name"], match["version"]))) if match else ""
+    known = MODELS.get(name)
     return known or Model(name=model_id, minimum=512, keeps_thinking=True, prices=None)
 
 

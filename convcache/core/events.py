@@ -1,5 +1,7 @@
 """Frozen records of what happened, for whoever watches. They hold numbers and reasons, never message content."""
 
+from typing import Literal
+
 import attrs
 
 from convcache.core.ledger import Turn
@@ -19,13 +21,16 @@ class TurnSettled:
 
 
 @attrs.frozen
-class PlanningFailed:
-    """Something went wrong in convcache; the request goes out as its caller wrote it.
+class HelperFailed:
+    """Something went wrong in convcache. A request that could not be planned goes out as its caller wrote it; a
+    reply that could not be booked reaches the caller all the same.
 
     Attributes:
+        step: What was being done: `planning` or `booking`.
         error: What went wrong.
     """
 
+    step: Literal["planning", "booking"]
     error: Exception
 
 
@@ -40,4 +45,4 @@ class BreakpointsRefused:
     message: str
 
 
-Event = TurnSettled | PlanningFailed | BreakpointsRefused
+Event = TurnSettled | HelperFailed | BreakpointsRefused

@@ -120,11 +120,9 @@ def plan(
 def _candidates(prompt: Prompt, anchor: Node | None, policy: Policy) -> Iterator[Breakpoint]:
     """Every place worth a breakpoint, the most valuable first."""
     nodes = prompt.nodes
-    border = _last_markable(nodes, "system") or _last_markable(nodes, "tools")
-    if border is not None:
+    if (border := _border(nodes)) is not None:
         yield Breakpoint(border, "border", nodes[border].own or policy.ttl)
-    tail = _last_markable(nodes, "messages")
-    if tail is not None:
+    if (tail := _tail(nodes)) is not None:
         yield Breakpoint(tail, "tail", nodes[tail].own or policy.ttl)
     if anchor is not None and (index := prompt.index_of(anchor)) is not None:
         yield Breakpoint(index, "anchor", policy.ttl)
@@ -135,9 +133,22 @@ def _candidates(prompt: Prompt, anchor: Node | None, policy: Policy) -> Iterator
             yield Breakpoint(index, "own", own)
 
 
-def _last_markable(nodes: Sequence[Node], section: str) -> int | None:
+def _border(nodes: Sequence[Node]) -> int | None:
+    """The end of what every request of the conversation shares: of the system prompt, else of the tools."""
+    border = None
+    for index, node in enumerate(nodes):
+        if node.section == "messages":
+            break
+        if node.markable:
+            border = index
+    return border
+
+
+def _tail(nodes: Sequence[Node]) -> int | None:
     for index in range(len(nodes) - 1, -1, -1):
-        if nodes[index].section == section and nodes[index].markable:
+        if nodes[index].section != "messages":
+            break
+        if nodes[index].markable:
             return index
     return None
 
