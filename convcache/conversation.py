@@ -96,8 +96,7 @@ class _BaseConversation:
     def fork(self) -> Self:
         """A new, independent conversation that goes on from here, shares the cache, and has books of its own.
 
-        Raises:
-            TurnInProgressError: A turn is running.
+        While a turn is running, the fork goes on from the turns before it.
         """
         fork = object.__new__(type(self))
         fork.__dict__.update(self.__dict__)

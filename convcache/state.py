@@ -47,19 +47,16 @@ class Pending:
     Attributes:
         request: The request as the conversation's fields and history make it, without our breakpoints.
         started: When it was started.
+        body: The arguments of `messages.create`: the request, with the planned breakpoints.
         plan: What was planned, unless planning failed or the plan was refused.
         turn: The booking, once there is one.
     """
 
     request: dict[str, Any]
     started: datetime
+    body: dict[str, Any]
     plan: Plan | None = None
     turn: Turn | None = None
-
-    @property
-    def body(self) -> dict[str, Any]:
-        """The arguments of `messages.create`."""
-        return self.request if self.plan is None else self.plan.marked(self.request)
 
     @property
     def is_beta(self) -> bool:
@@ -120,7 +117,7 @@ class ConversationState:
     def update(self, options: Mapping[str, Any]) -> None:
         """Change fields of all later turns."""
         with self._alone():
-            self._fields |= checked(options, TurnOptions)
+            self._fields = {**self._fields, **checked(options, TurnOptions)}
 
     def rewind(self, turns: int) -> None:
         """Forget the last turns."""
@@ -129,14 +126,12 @@ class ConversationState:
             self._kept = self._kept[:-turns]
 
     def fork(self) -> Self:
-        """An independent state that goes on from this one, with books of its own."""
-        with self._alone():
-            fork = object.__new__(type(self))
-            fork.__dict__.update(self.__dict__)
-            fork._fields = dict(self._fields)
-            fork._ledger = attrs.evolve(self._ledger, total=Usage(), costs=Costs())
-            fork._busy = Lock()
-            return fork
+        """An independent state that goes on from the kept turns, with books of its own. All it shares is values."""
+        fork = object.__new__(type(self))
+        fork.__dict__.update(self.__dict__)
+        fork._ledger = attrs.evolve(self._ledger, total=Usage(), costs=Costs())
+        fork._busy = Lock()
+        return fork
 
     @contextmanager
     def turn(self, content: object, options: Mapping[str, Any]) -> Iterator[Pending]:
@@ -148,7 +143,7 @@ class ConversationState:
         """Whether the request is worth sending again as its caller wrote it: our breakpoints were refused."""
         if pending.plan is None or not pending.plan.breakpoints or "cache_control" not in str(error):
             return False
-        pending.plan = None
+        pending.plan, pending.body = None, pending.request
         self._refused = True
         _emit(BreakpointsRefused(error.message))
         return True
@@ -183,10 +178,12 @@ class ConversationState:
         fields = {**self._fields, **checked(options, TurnOptions)}
         messages = self._transcript.asked(plain(content))
         given = {name: value for name, value in fields.items() if value is not None and value != []}
-        pending = Pending({**given, "messages": messages}, self._clock())
+        request = {**given, "messages": messages}
+        pending = Pending(request, self._clock(), request)
         if not self._refused:
             try:
-                pending.plan = self._plan(pending)
+                plan = self._plan(pending)
+                pending.body, pending.plan = plan.marked(request), plan
             except Exception as error:  # noqa: BLE001 - a helper for caching never fails a request
                 _emit(HelperFailed("planning", error))
         return pending
@@ -194,9 +191,7 @@ class ConversationState:
     def _plan(self, pending: Pending) -> Plan:
         prompt = Prompt.of(pending.request, grown_from=self._prompt)
         anchor = self._kept[-1].tail if self._kept else None
-        plan = self._ledger.plan(prompt, self._warm, at=pending.started, policy=self._policy, anchor=anchor)
-        plan.marked(pending.request)
-        return plan
+        return self._ledger.plan(prompt, self._warm, at=pending.started, policy=self._policy, anchor=anchor)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

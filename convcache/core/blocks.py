@@ -49,10 +49,12 @@ def _iterable(content: object) -> Iterable[Any]:
 
 def is_markable(block: Json) -> bool:
     """Whether the API takes a breakpoint on this content block: never on thinking, nor on empty text."""
-    kind = block.get("type")
-    if kind == "text":
-        return bool(str(block.get("text", "")).strip())
-    return kind in MARKABLE_TYPES
+    return block.get("type") in MARKABLE_TYPES and not is_empty_text(block)
+
+
+def is_empty_text(block: Json) -> bool:
+    """Whether this is a text block without text, which the API may give but does not take."""
+    return block.get("type") == "text" and not str(block.get("text", "")).strip()
 
 
 def is_turn_scoped(message: Json) -> bool:

@@ -66,6 +66,3 @@ class CacheClock:
         with self._lock:
             for digest in digests:
                 self._entries.pop(digest, None)
-
-    def __len__(self) -> int:
-        return len(self._entries)

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 import attrs
 
-from convcache.core.blocks import Json, as_blocks
+from convcache.core.blocks import Json, as_blocks, is_empty_text
 from convcache.errors import (
     ConversationEndedError,
     DanglingToolUseError,
@@ -127,8 +127,10 @@ class Transcript:
         return (*self.messages, *ask)
 
     def answered(self, asked: Sequence[Json], reply: Sequence[Json], stop_reason: str | None) -> Self:
-        """The transcript after a turn. A reply without content adds no message: the API takes no empty one."""
-        answer = ({"role": "assistant", "content": list(reply)},) if reply else ()
+        """The transcript after a turn. The API takes no empty text back, so that is left out, and so is a message
+        of nothing else."""
+        blocks = [block for block in reply if not is_empty_text(block)]
+        answer = ({"role": "assistant", "content": blocks},) if blocks else ()
         messages = (*asked, *answer)
         turns = (*self.turns, Kept(len(messages), stop_reason))
         return attrs.evolve(self, messages=messages, turns=turns, staged=Staged())

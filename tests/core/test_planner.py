@@ -20,8 +20,8 @@ AT = datetime(2026, 11, 22, tzinfo=UTC)
 policies = st.sampled_from([Policy(), Policy(ttl="1h")])
 
 
-def planned(request: dict, policy: Policy = Policy(), warm: CacheClock | None = None) -> Plan:
-    return Ledger().plan(Prompt.of(request), warm or CacheClock(), at=AT, policy=policy)
+def planned(request: dict, policy: Policy | None = None, warm: CacheClock | None = None) -> Plan:
+    return Ledger().plan(Prompt.of(request), warm or CacheClock(), at=AT, policy=policy or Policy())
 
 
 def breakpoints(body: dict) -> list[tuple[dict, str]]:

@@ -1,0 +1,43 @@
+"""What the README shows, runs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sybil import Document, Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def document() -> Document:
+    return Sybil(parsers=[PythonCodeBlockParser()]).parse(ROOT / "README.md")
+
+
+@pytest.fixture
+def api_in_the_environment(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", url)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "made-up")
+    return
+
+
+def test_its_code_blocks_run_in_order(document, api_in_the_environment, capsys):
+    examples = list(document.examples())
+    for example in examples:
+        example.evaluate()
+
+    assert len(examples) == 3
+    assert "tokens read," in capsys.readouterr().out
+
+
+def test_it_gives_exactly_two_commands():
+    text = (ROOT / "README.md").read_text()
+
+    assert [block.split("```")[0].count("\n") for block in text.split("```sh\n")[1:]] == [1, 1]
+
+
+def test_the_checks_call_its_test_command():
+    command = (ROOT / "README.md").read_text().split("```sh\n")[2].split("\n")[0]
+
+    assert command in (ROOT / ".ci" / "run").read_text()
