@@ -132,8 +132,10 @@ MISPLACED = {
     ),
     "a deferred tool": (
         {"tools": [tool("a"), tool("b", defer_loading=True, cache_control=MARK)]},
-        "Tool 'b' cannot have both defer_loading=true and cache_control set. "
-        "Tools with defer_loading cannot use prompt caching.",
+        (
+            "Tool 'b' cannot have both defer_loading=true and cache_control set. "
+            "Tools with defer_loading cannot use prompt caching."
+        ),
     ),
     "a turn-scoped system message": (
         {
@@ -142,8 +144,10 @@ MISPLACED = {
                 {"role": "system", "content": marked(1), "clear_at": "next_user_message"},
             ]
         },
-        "messages.1.content.0: cache_control is not permitted on a turn-scoped system message "
-        "(clear_at: 'next_user_message')",
+        (
+            "messages.1.content.0: cache_control is not permitted on a turn-scoped system message "
+            "(clear_at: 'next_user_message')"
+        ),
     ),
 }
 
@@ -207,23 +211,31 @@ MALFORMED = {
     "tool without schema": ({"tools": [{"name": "a"}]}, "tools.0.custom.input_schema: Field required"),
     "call without result": (
         {"messages": [user(text("a")), assistant(CALL), user(text("b"))]},
-        "messages.1: `tool_use` ids were found without `tool_result` blocks immediately after: toolu_1. Each "
-        "`tool_use` block must have a corresponding `tool_result` block in the next message.",
+        (
+            "messages.1: `tool_use` ids were found without `tool_result` blocks immediately after: toolu_1. Each "
+            "`tool_use` block must have a corresponding `tool_result` block in the next message."
+        ),
     ),
     "call at the end": (
         {"messages": [user(text("a")), assistant(CALL)]},
-        "messages.1: `tool_use` ids were found without `tool_result` blocks immediately after: toolu_1. Each "
-        "`tool_use` block must have a corresponding `tool_result` block in the next message.",
+        (
+            "messages.1: `tool_use` ids were found without `tool_result` blocks immediately after: toolu_1. Each "
+            "`tool_use` block must have a corresponding `tool_result` block in the next message."
+        ),
     ),
     "text before results": (
         {"messages": [user(text("a")), assistant(CALL), user(text("b"), RESULT)]},
-        "messages.1: `tool_use` ids were found without `tool_result` blocks immediately after: toolu_1. Each "
-        "`tool_use` block must have a corresponding `tool_result` block in the next message.",
+        (
+            "messages.1: `tool_use` ids were found without `tool_result` blocks immediately after: toolu_1. Each "
+            "`tool_use` block must have a corresponding `tool_result` block in the next message."
+        ),
     ),
     "result without call": (
         {"messages": [user(text("a")), assistant(text("b")), user(RESULT)]},
-        "messages.2.content.0: unexpected `tool_use_id` found in `tool_result` blocks: toolu_1. Each `tool_result` "
-        "block must have a corresponding `tool_use` block in the previous message.",
+        (
+            "messages.2.content.0: unexpected `tool_use_id` found in `tool_result` blocks: toolu_1. Each `tool_result` "
+            "block must have a corresponding `tool_use` block in the previous message."
+        ),
     ),
     "call ids twice": (
         {"messages": [user(text("a")), assistant(CALL, CALL), user(RESULT)]},
