@@ -13,7 +13,7 @@ it read less than it could have. Everything else here is a value they take or gi
 
 from convcache.conversation import AsyncConversation, Conversation
 from convcache.core.diagnosis import Miss
-from convcache.core.ledger import Turn
+from convcache.core.events import Turn
 from convcache.core.policy import Policy
 from convcache.core.usage import Costs, Usage
 from convcache.errors import (

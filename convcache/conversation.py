@@ -14,7 +14,7 @@ from anthropic.types import Message, MessageParam, TextBlockParam, ToolUnionPara
 from anthropic.types.beta import BetaMessage, BetaMessageParam
 from pydantic import BaseModel
 
-from convcache.core.ledger import Turn
+from convcache.core.events import Turn
 from convcache.core.policy import Policy
 from convcache.core.usage import Costs, Usage
 from convcache.request import RequestOptions, TurnOptions

@@ -20,8 +20,8 @@ from convcache import observe
 from convcache.core.blocks import unmarked
 from convcache.core.catalog import model
 from convcache.core.clock import CacheClock
-from convcache.core.events import BreakpointsRefused, Event, HelperFailed, TurnSettled
-from convcache.core.ledger import Ledger, Turn
+from convcache.core.events import BreakpointsRefused, Event, HelperFailed, Turn, TurnSettled
+from convcache.core.ledger import Ledger
 from convcache.core.planner import Plan
 from convcache.core.policy import Policy
 from convcache.core.prompt import Node, Prompt

@@ -1,10 +1,33 @@
 """Frozen records of what happened, for whoever watches. They hold numbers and reasons, never message content."""
 
+from datetime import datetime
 from typing import Literal
 
 import attrs
 
-from convcache.core.ledger import Turn
+from convcache.core.diagnosis import Miss
+from convcache.core.usage import Costs, Usage
+
+
+@attrs.frozen(kw_only=True)
+class Turn:
+    """One request of a conversation: what was expected of it and what came.
+
+    Attributes:
+        started: When the request was sent.
+        forecast: The prompt tokens expected to be read, written and uncached; `None` if it went out unplanned.
+        actual: What was billed.
+        costs: The dollars paid, and what the same request would have cost uncached.
+        lapses: When the cache it left expires unless it is used again; `None` if it left none.
+        miss: Why it read less than the request before it had left; `None` if it read all of that.
+    """
+
+    started: datetime
+    forecast: Usage | None
+    actual: Usage
+    costs: Costs
+    lapses: datetime | None
+    miss: Miss | None
 
 
 @attrs.frozen

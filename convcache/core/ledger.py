@@ -12,32 +12,12 @@ import attrs
 
 from convcache.core.catalog import Model
 from convcache.core.clock import TTL, CacheClock, Entry
-from convcache.core.diagnosis import Miss, Sent, diagnose
+from convcache.core.diagnosis import Sent, diagnose
+from convcache.core.events import Turn
 from convcache.core.planner import BYTES_PER_TOKEN, Plan, plan
 from convcache.core.policy import Policy
 from convcache.core.prompt import Node, Prompt
 from convcache.core.usage import Costs, Usage
-
-
-@attrs.frozen(kw_only=True)
-class Turn:
-    """One request of a conversation: what was expected of it and what came.
-
-    Attributes:
-        started: When the request was sent.
-        forecast: The prompt tokens expected to be read, written and uncached; `None` if it went out unplanned.
-        actual: What was billed.
-        costs: The dollars paid, and what the same request would have cost uncached.
-        lapses: When the cache it left expires unless it is used again; `None` if it left none.
-        miss: Why it read less than the request before it had left; `None` if it read all of that.
-    """
-
-    started: datetime
-    forecast: Usage | None
-    actual: Usage
-    costs: Costs
-    lapses: datetime | None
-    miss: Miss | None
 
 
 @attrs.frozen(kw_only=True)
