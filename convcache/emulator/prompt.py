@@ -114,7 +114,9 @@ def canonical(block: Mapping[str, Any], settings: Settings) -> str:
     rest = {key: value for key, value in block.items() if _is_hashed(key, value, settings)}
     content = rest.get("content")
     if isinstance(content, list):
-        rest["content"] = [canonical(part, settings) for part in content]
+        rest["content"] = [
+            canonical(part, settings) if isinstance(part, Mapping) else part for part in content
+        ]
     elif isinstance(content, str) and not settings.strict_strings:
         rest["content"] = [canonical({"type": "text", "text": content}, settings)]
     as_written = [[key, block[key]] for key in _AS_WRITTEN if key in block]

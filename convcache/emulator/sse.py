@@ -6,7 +6,7 @@ Knows event names, deltas and which usage goes where. Must not know caches, dela
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from convcache.emulator.wire import compact
+from convcache.emulator.wire import compact, on_the_wire
 
 Event = Mapping[str, Any]
 
@@ -16,7 +16,7 @@ _MOST_PIECES: Final = 200
 
 
 def encoded(event: Event) -> bytes:
-    return f"event: {event['type']}\ndata: {compact(event)}\n\n".encode("utf-8", "surrogatepass")
+    return on_the_wire(f"event: {event['type']}\ndata: {compact(event)}\n\n")
 
 
 def events(message: Mapping[str, Any]) -> Iterator[Event]:

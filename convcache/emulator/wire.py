@@ -16,6 +16,11 @@ def compact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+def on_the_wire(json_text: str) -> bytes:
+    """JSON as UTF-8; half a surrogate pair, which UTF-8 cannot hold, as its escape."""
+    return json_text.encode("utf-8", "backslashreplace")
+
+
 @attrs.frozen(kw_only=True)
 class Request:
     """What arrived: header names in lower case, the path without its query."""
@@ -64,7 +69,7 @@ class Pending:
 def json_response(
     value: Any, *, at: datetime, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    body = compact(value).encode("utf-8", "surrogatepass")
+    body = on_the_wire(compact(value))
     return Response(
         status=status,
         headers={"content-type": "application/json", "content-length": str(len(body)), **(headers or {})},

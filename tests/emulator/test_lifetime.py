@@ -112,6 +112,16 @@ def test_an_evicted_head_comes_back_free_but_buys_no_time(api):
     assert ends == {api.emulator.clock.now() + timedelta(minutes=5)}
 
 
+def test_a_lapsed_hour_leaves_nothing_to_a_later_five_minutes(api):
+    """What is written again after its end is written anew."""
+    api.send(LONG_TALK)
+    api.pass_time(hours=1)
+    assert api.billed(TALK) == (0, 3, 0)
+    assert api.billed(TALK) == (3, 0, 0)
+    api.pass_time(minutes=5)
+    assert api.billed(TALK) == (0, 3, 0)
+
+
 def test_a_longer_entry_above_a_short_one_stands_by_itself(api):
     """U2: the hour was billed for the part above, and holds for the whole prefix."""
     short = user(text("one two three", cache_control=MARK))
@@ -223,6 +233,18 @@ def test_within_a_tool_loop_thinking_is_kept_everywhere(api, model):
     """T35."""
     assert api.billed(LOOP[:1], model=model, cache_control=MARK) == (0, 2, 0)
     assert api.billed(LOOP, model=model, cache_control=MARK) == (2, 6, 0)
+
+
+@pytest.mark.parametrize(("model", "read"), [("claude-opus-4-8", 7), ("claude-haiku-4-5", 2)])
+def test_the_thinking_just_before_a_user_turn_is_forgotten_too(api, model, read):
+    """T34: on the models that forget."""
+    talk = [
+        user(text("please look")),
+        {"role": "assistant", "content": [thinking("let me see"), text("it rains")]},
+    ]
+    assert api.billed(talk[:1], model=model, cache_control=MARK) == (0, 2, 0)
+    assert api.billed(talk, model=model, cache_control=MARK) == (2, 5, 0)
+    assert api.billed([*talk, user(text("go on"))], model=model, cache_control=MARK)[0] == read
 
 
 @pytest.mark.parametrize(

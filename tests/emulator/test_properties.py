@@ -1,8 +1,12 @@
 """What holds for every sequence of requests, whatever is marked and whenever it is sent."""
 
+import copy
+import json
+import random
 from datetime import timedelta
 
 import attrs
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -154,3 +158,97 @@ def test_an_hour_is_never_bought_for_the_price_of_a_read(many, pause):
     clock.advance(timedelta(seconds=pause))
     if pause > 3600 or (pause > 300 and not hours_billed):
         assert emulator.entries == []
+
+
+MARK = {"type": "ephemeral"}
+WHOLE = {
+    "model": "claude-opus-4-8",
+    "max_tokens": 30,
+    "stream": False,
+    "system": [{"type": "text", "text": "be kind", "cache_control": MARK}],
+    "tools": [
+        {"name": "look", "input_schema": {"type": "object", "properties": {"a": {"type": "integer"}}}},
+        {"type": "web_search_20250305", "name": "web_search"},
+    ],
+    "tool_choice": {"type": "auto"},
+    "thinking": {"type": "adaptive"},
+    "output_config": {"effort": "high"},
+    "messages": [
+        {"role": "user", "content": "hi"},
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "thinking", "thinking": "h", "signature": "s"},
+                {"type": "tool_use", "id": "t", "name": "look", "input": {"a": 1}},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": "x"}]},
+                {
+                    "type": "document",
+                    "source": {"type": "content", "content": [{"type": "text", "text": "q"}]},
+                },
+                {"type": "text", "text": "use look", "cache_control": {"type": "ephemeral", "ttl": "5m"}},
+            ],
+        },
+    ],
+}
+NONSENSE = [
+    None,
+    True,
+    0,
+    -1,
+    1.5,
+    10**30,
+    "",
+    "x",
+    "any",
+    "tool_use",
+    [],
+    {},
+    [None],
+    [[]],
+    [{}],
+    {"type": []},
+]
+NONSENSE += [{"type": "text", "text": "a"}, {"$ref": "#"}, {"anyOf": [{"$ref": "#"}]}, {"enum": []}, "\ud800"]
+KEYS = ["type", "content", "cache_control", "input_schema", "schema", "format", "source", "name", "citations"]
+
+
+def damaged(body, chance):
+    """The body with up to three places replaced, left out or added."""
+    body = copy.deepcopy(body)
+    for _ in range(chance.choice([1, 1, 2, 3])):
+        holder, key = chance.choice(list(places(body)))
+        deed = chance.random()
+        if deed < 0.6:
+            holder[key] = copy.deepcopy(chance.choice(NONSENSE))
+        elif deed < 0.8 or isinstance(holder, list):
+            del holder[key]
+        else:
+            holder[chance.choice(KEYS)] = copy.deepcopy(chance.choice(NONSENSE))
+    return body
+
+
+def places(value):
+    inner = list(value.items()) if isinstance(value, dict) else list(enumerate(value))
+    for key, part in inner:
+        yield value, key
+        if isinstance(part, dict | list):
+            yield from places(part)
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+def test_any_body_gets_an_answer_or_an_error_of_the_api(path):
+    emulator, chance = Emulator(Settings(minimum=0), clock=VirtualClock()), random.Random(17)
+    statuses = set()
+    for _ in range(600):
+        sent = json.dumps(damaged(WHOLE, chance)).encode()
+        request = Request(method="POST", path=path, headers={"x-api-key": "k"}, body=sent)
+        response = emulator.receive(request, at=emulator.clock.now()).start(emulator.clock.now())
+        answer = json.loads(b"".join(chunk.data for chunk in response.chunks))
+        assert response.status == 200 or answer["type"] == "error"
+        statuses.add(response.status)
+    assert statuses >= {200, 400}

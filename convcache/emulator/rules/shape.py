@@ -51,6 +51,13 @@ _ONLY: Final = {
 """Block types that allow no other field."""
 
 
+_TAGS: Final = {
+    "thinking": ("enabled", "adaptive", "between_tools", "disabled"),
+    "tool_choice": ("auto", "any", "tool", "none"),
+}
+"""Parameters that come in several types."""
+
+
 def checked(body: object, *, counting: bool) -> Body:
     """The body, if every part is of the type it has to be."""
     if not isinstance(body, dict):
@@ -64,6 +71,9 @@ def checked(body: object, *, counting: bool) -> Body:
     _check_mark("", body)
     for key in ("thinking", "tool_choice", "output_config", "metadata"):
         _may(body, key, dict)
+    for key, tags in _TAGS.items():
+        if body.get(key) is not None:
+            _check_tag(body[key], key, tags)
     _check_tools(body)
     _check_content(body.get("system"), "system")
     _check_messages(body["messages"])
@@ -109,6 +119,7 @@ def _check_tools(body: Body) -> None:
     for index, tool in enumerate(body.get("tools") or ()):
         if not isinstance(tool, dict):
             raise _wrong(f"tools.{index}", dict)
+        _may(tool, "name", str, f"tools.{index}.")
         if tool.get("type") in (None, "custom"):
             _needs(tool, "name", str, f"tools.{index}.custom.")
             _needs(tool, "input_schema", dict, f"tools.{index}.custom.")
@@ -148,19 +159,30 @@ def _check_content(content: Any, path: str) -> None:
 def _check_block(block: Any, path: str) -> None:
     if not isinstance(block, dict):
         raise _wrong(path, dict)
-    if "type" not in block:
-        raise ApiError(f"{path}.type: Field required")
-    fields = _FIELDS.get(block["type"]) if isinstance(block["type"], str) else None
-    if fields is None:
-        tags = ", ".join(f"'{name}'" for name in _FIELDS)
-        raise ApiError(
-            f"{path}: Input tag '{block['type']}' found using 'type' does not match any of the expected tags: {tags}"
-        )
-    for key, kind in fields.items():
+    _check_tag(block, path, _FIELDS)
+    for key, kind in _FIELDS[block["type"]].items():
         _needs(block, key, kind, f"{path}.{block['type']}.")
     _check_mark(f"{path}.{block['type']}.", block)
     if block["type"] == "tool_result" and block.get("content") is not None:
         _check_content(block["content"], f"{path}.tool_result.content")
+    if block["type"] == "document":
+        _check_source(block["source"], f"{path}.document.source")
+
+
+def _check_source(source: Mapping[str, Any], path: str) -> None:
+    if source.get("type") == "text":
+        _needs(source, "data", str, f"{path}.")
+    if source.get("type") == "content":
+        _check_content(source.get("content"), f"{path}.content")
+
+
+def _check_tag(holder: Mapping[str, Any], path: str, tags: Iterable[str]) -> None:
+    if "type" not in holder:
+        raise ApiError(f"{path}.type: Field required")
+    if holder["type"] not in list(tags):
+        expected = ", ".join(f"'{tag}'" for tag in tags)
+        found = f"Input tag '{holder['type']}' found using 'type'"
+        raise ApiError(f"{path}: {found} does not match any of the expected tags: {expected}")
 
 
 def _check_mark(prefix: str, holder: Mapping[str, Any]) -> None:
@@ -170,11 +192,7 @@ def _check_mark(prefix: str, holder: Mapping[str, Any]) -> None:
     path = f"{prefix}cache_control"
     if not isinstance(mark, dict):
         raise _wrong(path, dict)
-    if mark.get("type") != "ephemeral":
-        raise ApiError(
-            f"{path}: Input tag '{mark.get('type')}' found using 'type' does not match "
-            "any of the expected tags: 'ephemeral'"
-        )
+    _check_tag(mark, path, ["ephemeral"])
     if mark.get("ttl", "5m") not in ("5m", "1h", None):
         raise ApiError(f"{path}.ephemeral.ttl: Input should be '5m' or '1h'")
     for key in sorted(mark.keys() - {"type", "ttl"}):
@@ -188,9 +206,9 @@ def _needs(holder: Mapping[str, Any], key: str, kind: type, prefix: str = "") ->
         raise _wrong(f"{prefix}{key}", kind)
 
 
-def _may(holder: Mapping[str, Any], key: str, kind: type) -> None:
+def _may(holder: Mapping[str, Any], key: str, kind: type, prefix: str = "") -> None:
     if holder.get(key) is not None and not isinstance(holder[key], kind):
-        raise _wrong(key, kind)
+        raise _wrong(f"{prefix}{key}", kind)
 
 
 def _wrong(path: str, kind: type) -> ApiError:
