@@ -66,6 +66,16 @@ def test_more_goes_on_with_what_was_not_said_yet():
     )
 
 
+@pytest.mark.parametrize("go_on", ["more", "Yes, please", "ok", "go on", "tell me more!", "and?"])
+def test_asking_for_more_is_understood_in_several_ways(go_on):
+    history = [
+        {"role": "user", "content": "What does a ferry ticket cost?"},
+        {"role": "assistant", "content": "A ticket costs six crowns."},
+    ]
+    assert "six crowns" not in said(go_on, history=history)
+    assert f"“{go_on}”" not in said(go_on, history=history)
+
+
 def test_what_the_prompt_knows_nothing_about_is_acknowledged_and_restated():
     assert "“Do quokkas juggle?”" in said("Do quokkas juggle?")
 

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
+from subprocess import PIPE
 
 import httpx2
 import pytest
@@ -94,8 +96,8 @@ def test_a_body_beyond_the_limit_of_the_api_is_refused_and_the_server_lives(api)
 
 def test_a_larger_limit_lets_a_larger_body_in(emulated):
     api = emulated(max_request_bytes=60_000_000, count_tokens=None)
-    response = api.raw({"messages": [{"role": "user", "content": "x" * 50_000_000}]})
-    assert response.json()["usage"]["input_tokens"] == 12_500_000
+    response = api.raw({"messages": [{"role": "user", "content": "x" * 40_000_000}]})
+    assert response.json()["usage"]["input_tokens"] == 10_000_000
 
 
 def test_a_client_that_leaves_in_the_middle_of_its_request_does_no_harm(api):
@@ -123,19 +125,18 @@ def test_many_clients_at_once_get_their_own_answers(api):
     assert all(f"“zebra {number}”" in answers[number] for number in range(16))
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_serve_says_where_it_listens_and_stops_cleanly_when_told(stop):
-    script = "from convcache.emulator import serve; serve()"
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        line = process.stdout.readline().decode()
-        url = re.fullmatch(r"listening on (http://127\.0\.0\.1:\d+)\n", line)[1]
-        answer = httpx2.post(f"{url}/v1/messages", json=body(TALK), headers={"x-api-key": "k"})
-        assert answer.json()["role"] == "assistant"
-        os.kill(process.pid, stop)
-        rest, errors = process.communicate(timeout=10)
-    assert (process.returncode, rest, errors) == (0, b"", b"")
+def test_serve_says_where_it_listens_and_stops_cleanly_when_told():
+    command = [sys.executable, "-c", "from convcache.emulator import serve; serve()"]
+    with ExitStack() as stack:
+        processes = [stack.enter_context(subprocess.Popen(command, stdout=PIPE, stderr=PIPE)) for _ in "12"]
+        for process, stop in zip(processes, (signal.SIGINT, signal.SIGTERM), strict=True):
+            line = process.stdout.readline().decode()
+            url = re.fullmatch(r"listening on (http://127\.0\.0\.1:\d+)\n", line)[1]
+            answer = httpx2.post(f"{url}/v1/messages", json=body(TALK), headers={"x-api-key": "k"})
+            assert answer.json()["role"] == "assistant"
+            os.kill(process.pid, stop)
+            rest, errors = process.communicate(timeout=10)
+            assert (process.returncode, rest, errors) == (0, b"", b"")
 
 
 def test_without_the_extra_it_can_be_imported_and_says_what_to_install():
@@ -147,7 +148,6 @@ try:
     serve(Emulator())
 except ImportError as error:
     print(error)
-print(sorted(name for name in ("starlette", "anthropic") if name in sys.modules and "convcache" not in sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert "pip install 'convcache[emulator]'" in done.stdout

@@ -6,6 +6,7 @@ Knows words and how rare they are. Must not know conversations.
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property, lru_cache
 from math import log
 from typing import Final
 
@@ -20,6 +21,9 @@ _STOP_WORDS: Final = """
 """
 _STOP: Final = frozenset(_STOP_WORDS.split())
 _LONGEST: Final = 420
+_ENOUGH: Final = 0.25
+"""Share of a question's weight that a passage has to hold to be an answer."""
+_USUAL_STEMS: Final = 60
 
 
 @attrs.frozen
@@ -33,14 +37,20 @@ class Passage:
         default=attrs.Factory(lambda self: frozenset(stems(f"{self.heading} {self.text}")), takes_self=True),
     )
 
-    @property
-    def opening(self) -> str:
-        """As many of its sentences as make a comfortable answer, at least one."""
-        told = ""
-        for sentence in sentences(self.text):
-            if told and len(told) + len(sentence) > _LONGEST:
+    @cached_property
+    def sentences(self) -> list[str]:
+        return sentences(self.text)
+
+    def told(self, question: str) -> str:
+        """As many of its sentences as make a comfortable answer, from the one that fits the question best."""
+        asked, parts = set(stems(question)), self.sentences
+        fits = [len(asked & set(stems(part))) for part in parts]
+        start = fits.index(max(fits))
+        told = parts[start]
+        for sentence in parts[start + 1 :]:
+            if len(told) + len(sentence) > _LONGEST:
                 break
-            told = f"{told} {sentence}".strip()
+            told = f"{told} {sentence}"
         return told
 
 
@@ -54,7 +64,8 @@ def sentences(text: str) -> list[str]:
     return [part.strip() for part in re.split(r"(?<=[.!?])\s+(?=[\"'(`*A-Z0-9])", text) if part.strip()]
 
 
-def passages(text: str) -> list[Passage]:
+@lru_cache(maxsize=8)
+def passages(text: str) -> tuple[Passage, ...]:
     """The paragraphs and list items of a plain or Markdown text, in order; code is left out."""
     found, heading = [], ""
     for part in _parts(text):
@@ -62,18 +73,26 @@ def passages(text: str) -> list[Passage]:
             heading = part.lstrip("# ").strip()
         elif stems(part):
             found.append(Passage(heading, part))
-    return found
+    return tuple(found)
 
 
 def best(question: str, among: Sequence[Passage]) -> list[Passage]:
-    """Those that share words with the question, the most telling first."""
+    """Those that hold enough of the question's words, the most telling first; short ones before long ones."""
     asked = set(stems(question))
     spread = Counter(stem for passage in among for stem in passage.stems & asked)
-    weight = {stem: log(1 + len(among) / count) for stem, count in spread.items()}
-    scored = [
-        (sum(weight[stem] for stem in passage.stems & asked), -place) for place, passage in enumerate(among)
+    weight = {stem: log(1 + len(among) / (spread[stem] or 0.5)) for stem in asked}
+    enough = _ENOUGH * sum(weight.values())
+    found = {
+        place: sum(weight[stem] for stem in passage.stems & asked) for place, passage in enumerate(among)
+    }
+    fitting = [place for place, score in found.items() if score > enough]
+    return [
+        among[place] for place in sorted(fitting, key=lambda place: -found[place] / _length(among[place]))
     ]
-    return [among[-place] for score, place in sorted(scored, reverse=True) if score > 0]
+
+
+def _length(passage: Passage) -> float:
+    return 1 + len(passage.stems) / _USUAL_STEMS
 
 
 def _parts(text: str) -> Iterator[str]:

@@ -16,12 +16,15 @@ _GREETING: Final = re.compile(
 _THANKS: Final = re.compile(r"^\W*(thanks|thank you|thx|cheers|great|perfect)\b", re.IGNORECASE)
 _FAREWELL: Final = re.compile(r"^\W*(bye|goodbye|see you|good night)\b", re.IGNORECASE)
 _MORE: Final = re.compile(
-    r"^\W*((and|tell me|say|some|a bit|anything)?\s*(more|else)|go on|continue|next|and\?*|why\?*|keep going)\b.{0,12}$",
+    r"^\W*((yes|ok|okay|sure|and|please|tell me|say|some|a bit|anything|what)\W*)*"
+    r"(more|else|go on|continue|next|why|keep going|yes|ok|okay|sure|and)\W*(please)?\W*$",
     re.IGNORECASE,
 )
 _FEW: Final = 4
 _SHORT: Final = 160
 _QUOTED: Final = 240
+_REMEMBERED: Final = 20
+"""Answers looked through for what was said already."""
 
 _OPENINGS: Final = (
     "",
@@ -98,26 +101,31 @@ def _from_results(heard: Heard) -> str:
 
 
 def _from_passages(heard: Heard, seed: int) -> str:
-    new = [passage for passage in passages(heard.system) if not _was_said(passage, heard.said)]
+    known = _facts(heard.system)
+    said = "\n".join(heard.said[-_REMEMBERED:])
+    new = [passage for passage in known if not _was_said(passage, said)]
     going_on = _MORE.match(heard.text) is not None
-    fitting = (
-        _going_on(heard, new)
-        if going_on
-        else best(heard.text, new) or best(heard.text, passages(heard.system))
-    )
+    question = _last_question(heard) if going_on else heard.text
+    fitting = best(question, new) or (new if going_on else best(question, known))
     if not fitting:
         return ""
-    told = fitting[0].opening
+    told = fitting[0].told(question)
     if len(told) < _SHORT and len(fitting) > 1:
-        told = f"{told} {fitting[1].opening}"
+        told = f"{told} {fitting[1].told(question)}"
     opening = _varied(_MORE_OPENINGS if going_on else _OPENINGS, heard, seed)
     return f"{opening}{told} {_varied(_CLOSINGS, heard, seed + 1)}".strip()
 
 
-def _going_on(heard: Heard, new: Sequence[Passage]) -> Sequence[Passage]:
-    """What belongs to the last real question and was not told yet, else whatever comes next."""
+def _facts(system: str) -> list[Passage]:
+    """What stands under headings, if there are any: what stands before them tells a model how to behave."""
+    known = passages(system)
+    return [passage for passage in known if passage.heading] or list(known)
+
+
+def _last_question(heard: Heard) -> str:
+    """What the user really asked before asking for more."""
     questions = [text for text in heard.asked if not _MORE.match(text) and not _GREETING.match(text)]
-    return (best(questions[-1], new) if questions else []) or new
+    return questions[-1] if questions else ""
 
 
 def _acknowledgement(heard: Heard, seed: int) -> str:
@@ -125,9 +133,8 @@ def _acknowledgement(heard: Heard, seed: int) -> str:
     return f"{opening} {_varied(_AT_A_LOSS, heard, seed + heard.turn)}"
 
 
-def _was_said(passage: Passage, said: Sequence[str]) -> bool:
-    start = sentences(passage.text)[0]
-    return any(start in text for text in said)
+def _was_said(passage: Passage, said: str) -> bool:
+    return any(sentence in said for sentence in passage.sentences)
 
 
 def _varied(choices: Sequence[str], heard: Heard, seed: int) -> str:
