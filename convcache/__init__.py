@@ -12,6 +12,7 @@ it read less than it could have. Everything else here is a value they take or gi
 """
 
 from convcache.conversation import AsyncConversation, Conversation
+from convcache.core.blocks import shared
 from convcache.core.diagnosis import Miss
 from convcache.core.events import Turn
 from convcache.core.policy import Policy
@@ -22,16 +23,19 @@ from convcache.errors import (
     ConversationError,
     DanglingToolUseError,
     EmptyMessageError,
+    InvalidationRefusedError,
     MissingExtraError,
     OrphanToolResultError,
     TurnInProgressError,
     UnencodableError,
 )
+from convcache.middleware import CacheMiddleware, conversation
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AsyncConversation",
+    "CacheMiddleware",
     "ConvCacheError",
     "Conversation",
     "ConversationEndedError",
@@ -39,6 +43,7 @@ __all__ = [
     "Costs",
     "DanglingToolUseError",
     "EmptyMessageError",
+    "InvalidationRefusedError",
     "Miss",
     "MissingExtraError",
     "OrphanToolResultError",
@@ -47,4 +52,6 @@ __all__ = [
     "TurnInProgressError",
     "UnencodableError",
     "Usage",
+    "conversation",
+    "shared",
 ]

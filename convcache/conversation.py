@@ -6,7 +6,6 @@ changes, is in `state`.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime
 from typing import Any, Self, TypeVar, Unpack, cast
 
 from anthropic import Anthropic, AsyncAnthropic, BadRequestError
@@ -14,11 +13,14 @@ from anthropic.types import Message, MessageParam, TextBlockParam, ToolUnionPara
 from anthropic.types.beta import BetaMessage, BetaMessageParam
 from pydantic import BaseModel
 
+from convcache.books import Books, Clock, OnEvent, left_alone, scope_of, utc_now
 from convcache.core.events import Turn
 from convcache.core.policy import Policy
+from convcache.core.prompt import CountTokens
 from convcache.core.usage import Costs, Usage
+from convcache.observe import emit
 from convcache.request import RequestOptions, TurnOptions
-from convcache.state import Clock, ConversationState, Pending, clock_of
+from convcache.state import ConversationState, Pending
 from convcache.streaming import AsyncConversationStream, ConversationStream
 
 Block = Mapping[str, object] | BaseModel
@@ -31,11 +33,6 @@ AnyMessage = MessageParam | BetaMessageParam | Message | BetaMessage
 """A message of a history: a dict, or a reply of the SDK."""
 
 T = TypeVar("T")
-
-
-def utc_now() -> datetime:
-    """The time, in UTC."""
-    return datetime.now(UTC)
 
 
 class _BaseConversation:
@@ -128,6 +125,8 @@ class Conversation(_BaseConversation):
         messages: Iterable[AnyMessage] = (),
         policy: Policy = Policy(),
         clock: Clock = utc_now,
+        count: CountTokens | None = None,
+        on_event: OnEvent = emit,
         **request: Unpack[RequestOptions],
     ) -> None:
         """Start a conversation on `client`. Sends nothing.
@@ -141,6 +140,8 @@ class Conversation(_BaseConversation):
             messages: An existing history to go on from.
             policy: How breakpoints are placed.
             clock: Gives the time as an aware datetime.
+            count: Counts the tokens of a block, given as JSON; without it they are estimated from what was billed.
+            on_event: Told of what happened (`convcache.core.events`); the default logs it.
             **request: Other fields of `messages.create`, for every turn. With `betas`, requests go by
                 `client.beta.messages`, and replies are its messages.
 
@@ -152,11 +153,10 @@ class Conversation(_BaseConversation):
             raise TypeError("Conversation takes a sync client; AsyncConversation takes an async one")
         self._client = client
         self._state = ConversationState(
-            warm=clock_of(client),
+            books=Books(scope=scope_of(client), policy=policy, count=count, on_event=on_event),
             fields={"model": model, "max_tokens": max_tokens, "system": system, "tools": tools},
             options=request,
             messages=messages,
-            policy=policy,
             clock=clock,
         )
 
@@ -202,12 +202,13 @@ class Conversation(_BaseConversation):
 
     def _call(self, pending: Pending, call: Callable[[Any], T]) -> T:
         messages = self._client.beta.messages if pending.is_beta else self._client.messages
-        try:
+        with left_alone():
+            try:
+                return call(messages)
+            except BadRequestError as error:
+                if not self._state.recovers_from(pending, error):
+                    raise
             return call(messages)
-        except BadRequestError as error:
-            if not self._state.recovers_from(pending, error):
-                raise
-        return call(messages)
 
 
 class AsyncConversation(_BaseConversation):
@@ -230,6 +231,8 @@ class AsyncConversation(_BaseConversation):
         messages: Iterable[AnyMessage] = (),
         policy: Policy = Policy(),
         clock: Clock = utc_now,
+        count: CountTokens | None = None,
+        on_event: OnEvent = emit,
         **request: Unpack[RequestOptions],
     ) -> None:
         """Start a conversation on `client`; see `Conversation`. Sends nothing."""
@@ -237,11 +240,10 @@ class AsyncConversation(_BaseConversation):
             raise TypeError("AsyncConversation takes an async client; Conversation takes a sync one")
         self._client = client
         self._state = ConversationState(
-            warm=clock_of(client),
+            books=Books(scope=scope_of(client), policy=policy, count=count, on_event=on_event),
             fields={"model": model, "max_tokens": max_tokens, "system": system, "tools": tools},
             options=request,
             messages=messages,
-            policy=policy,
             clock=clock,
         )
 
@@ -275,9 +277,10 @@ class AsyncConversation(_BaseConversation):
 
     async def _call(self, pending: Pending, call: Callable[[Any], Awaitable[T]]) -> T:
         messages = self._client.beta.messages if pending.is_beta else self._client.messages
-        try:
+        with left_alone():
+            try:
+                return await call(messages)
+            except BadRequestError as error:
+                if not self._state.recovers_from(pending, error):
+                    raise
             return await call(messages)
-        except BadRequestError as error:
-            if not self._state.recovers_from(pending, error):
-                raise
-        return await call(messages)

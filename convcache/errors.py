@@ -5,6 +5,7 @@ the SDK are not wrapped: they pass through as they are.
 """
 
 from collections.abc import Iterable
+from decimal import Decimal
 
 
 class ConvCacheError(Exception):
@@ -89,6 +90,24 @@ class ConversationEndedError(ConversationError):
     def __init__(self, stop_reason: str, *, remedy: str) -> None:
         self.stop_reason = stop_reason
         super().__init__(f"The last reply ended with stop_reason={stop_reason!r}.", remedy=remedy)
+
+
+class InvalidationRefusedError(ConvCacheError):
+    """A request would throw a warm cache away, and `Policy(on_invalidation="refuse")` forbids it. Nothing was sent.
+
+    Attributes:
+        changed: What changed, by the names of request fields.
+        tokens: How many cached tokens would be lost.
+        cost: Dollars for writing them again; `None` without known prices.
+    """
+
+    def __init__(self, changed: tuple[str, ...], tokens: int, cost: Decimal | None) -> None:
+        self.changed, self.tokens, self.cost = changed, tokens, cost
+        price = "" if cost is None else f" (${cost:.4f})"
+        super().__init__(
+            f"A change of {', '.join(changed)} would lose {tokens:,} cached tokens{price}.",
+            remedy="Undo the change, wait until the cache has lapsed, or send with on_invalidation='tell'.",
+        )
 
 
 class MissingExtraError(ConvCacheError, ImportError):

@@ -9,7 +9,14 @@ from typing import Any, Final, assert_never
 
 import structlog
 
-from convcache.core.events import BreakpointsRefused, Event, HelperFailed, TurnSettled
+from convcache.core.events import (
+    BreakpointsRefused,
+    CacheInvalidated,
+    Event,
+    HelperFailed,
+    ModelUnknown,
+    TurnSettled,
+)
 
 LOGGER: Final = "convcache"
 
@@ -43,6 +50,11 @@ def _line(event: Event) -> tuple[int, str, dict[str, Any]]:
             return logging.WARNING, f"{step}_failed", {"error": type(error).__name__, "where": _where(error)}
         case BreakpointsRefused(message):
             return logging.WARNING, "breakpoints_refused", {"message": message}
+        case CacheInvalidated(lost):
+            fields = {"changed": ",".join(lost.changed), "tokens": lost.tokens, "cost": lost.cost}
+            return logging.WARNING, "cache_invalidated", fields
+        case ModelUnknown(model):
+            return logging.WARNING, "model_unknown", {"model": model}
         case _:
             assert_never(event)
 

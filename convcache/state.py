@@ -4,34 +4,26 @@ Assembles each turn's request and records what its reply changes. Trouble in pla
 event and never fails a turn; trouble in the history is an error before anything is sent.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from datetime import datetime
 from threading import Lock
 from typing import Any, Self
-from weakref import WeakKeyDictionary
 
 import attrs
 from anthropic import BadRequestError
 from anthropic.types import Message
 
-from convcache import observe
+from convcache.books import Books, Clock
 from convcache.core.blocks import unmarked
-from convcache.core.catalog import model
-from convcache.core.clock import CacheClock
-from convcache.core.events import BreakpointsRefused, Event, HelperFailed, Turn, TurnSettled
-from convcache.core.ledger import Ledger
+from convcache.core.events import Turn
 from convcache.core.planner import Plan
-from convcache.core.policy import Policy
 from convcache.core.prompt import Node, Prompt
 from convcache.core.transcript import Transcript
 from convcache.core.usage import Costs, Usage
 from convcache.errors import TurnInProgressError
 from convcache.request import RequestOptions, TurnOptions, checked, plain
-
-Clock = Callable[[], datetime]
-"""Gives the time as an aware datetime."""
 
 
 @attrs.frozen
@@ -54,7 +46,7 @@ class Pending:
 
     request: dict[str, Any]
     started: datetime
-    body: dict[str, Any]
+    body: dict[str, Any] = attrs.field(default=attrs.Factory(lambda self: self.request, takes_self=True))
     plan: Plan | None = None
     turn: Turn | None = None
 
@@ -70,22 +62,19 @@ class ConversationState:
     def __init__(
         self,
         *,
-        warm: CacheClock,
+        books: Books,
         fields: Mapping[str, Any],
         options: Mapping[str, Any],
         messages: Iterable[object],
-        policy: Policy,
         clock: Clock,
     ) -> None:
-        self._warm = warm
+        self._books = books
         self._fields = {**checked(fields, TurnOptions), **checked(options, RequestOptions)}
-        self._policy = policy
         self._clock = clock
         self._transcript = Transcript.adopting(plain(messages))
         self._kept: tuple[_KeptTurn, ...] = ()
-        self._ledger = Ledger()
+        self._ledger = books.opened()
         self._prompt: Prompt | None = None
-        self._refused = False
         self._busy = Lock()
 
     @property
@@ -141,11 +130,9 @@ class ConversationState:
 
     def recovers_from(self, pending: Pending, error: BadRequestError) -> bool:
         """Whether the request is worth sending again as its caller wrote it: our breakpoints were refused."""
-        if pending.plan is None or not pending.plan.breakpoints or "cache_control" not in str(error):
+        if not self._books.gives_up(pending.plan, pending.request["model"], str(error)):
             return False
         pending.plan, pending.body = None, pending.request
-        self._refused = True
-        _emit(BreakpointsRefused(error.message))
         return True
 
     def answered(self, pending: Pending, reply: Message) -> None:
@@ -157,41 +144,26 @@ class ConversationState:
 
     def settle(self, pending: Pending, usage: Usage, *, kept: bool) -> None:
         """Book what was billed, whatever becomes of the turn."""
-        try:
-            self._settle(pending, usage)
-        except Exception as error:  # noqa: BLE001 - the reply is paid for; our books must not lose it
-            _emit(HelperFailed("booking", error))
-        if pending.turn is not None:
-            _emit(TurnSettled(pending.turn, kept))
-
-    def _settle(self, pending: Pending, usage: Usage) -> None:
         plan, at = pending.plan, pending.started
         if plan is None:
-            row = model(pending.request["model"])
-            self._ledger, pending.turn = self._ledger.settle_unplanned(row, usage, at=at)
-            return
-        self._ledger, pending.turn, entries = self._ledger.settle(plan, usage, self._warm, at=at)
-        self._warm.record(entries)
-        self._prompt = plan.prompt
+            model = pending.request["model"]
+            self._ledger, pending.turn = self._books.settle_unplanned(self._ledger, model, usage, at=at)
+        else:
+            self._ledger, pending.turn = self._books.settle(self._ledger, plan, usage, at=at)
+            self._prompt = plan.prompt
+        self._books.settled(pending.turn, kept=kept)
 
     def _start(self, content: object, options: Mapping[str, Any]) -> Pending:
         fields = {**self._fields, **checked(options, TurnOptions)}
         messages = self._transcript.asked(plain(content))
         given = {name: value for name, value in fields.items() if value is not None and value != []}
-        request = {**given, "messages": messages}
-        pending = Pending(request, self._clock(), request)
-        if not self._refused:
-            try:
-                plan = self._plan(pending)
-                pending.body, pending.plan = plan.marked(request), plan
-            except Exception as error:  # noqa: BLE001 - a helper for caching never fails a request
-                _emit(HelperFailed("planning", error))
+        pending = Pending({**given, "messages": messages}, self._clock())
+        prompt = self._books.prompt(pending.request, grown_from=self._prompt)
+        if prompt is not None:
+            anchor = self._kept[-1].tail if self._kept else None
+            pending.plan = self._books.plan(prompt, self._ledger, at=pending.started, anchor=anchor)
+            pending.body = self._books.body(pending.plan, pending.request)
         return pending
-
-    def _plan(self, pending: Pending) -> Plan:
-        prompt = Prompt.of(pending.request, grown_from=self._prompt)
-        anchor = self._kept[-1].tail if self._kept else None
-        return self._ledger.plan(prompt, self._warm, at=pending.started, policy=self._policy, anchor=anchor)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -201,19 +173,3 @@ class ConversationState:
             yield
         finally:
             self._busy.release()
-
-
-_clocks: WeakKeyDictionary[object, CacheClock] = WeakKeyDictionary()
-_clocks_lock = Lock()
-
-
-def clock_of(client: object) -> CacheClock:
-    """What is believed cached in the scope of a client. What other clients share with it is not known."""
-    with _clocks_lock:
-        return _clocks.setdefault(client, CacheClock())
-
-
-def _emit(event: Event) -> None:
-    """An application's logging that fails must not fail a turn."""
-    with suppress(Exception):
-        observe.emit(event)

@@ -3,15 +3,27 @@
 Knows the shape of blocks and nothing of prompts, turns or money. Inputs are never changed.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal
+from threading import Lock
+from typing import Any, Final, Literal, TypedDict
+
+from cachetools import LRUCache
 
 Json = Mapping[str, Any]
 """A JSON object: a block, a message, a tool or a request body."""
 
 Ttl = Literal["5m", "1h"]
 """How long an entry lives: the two lifetimes the API offers."""
+
+
+class TextBlock(TypedDict):
+    """A text block, as the API takes it."""
+
+    type: Literal["text"]
+    text: str
+
 
 MARKABLE_TYPES: Final = frozenset(
     {
@@ -25,6 +37,9 @@ MARKABLE_TYPES: Final = frozenset(
 """Block types whose request form has a `cache_control` field (the SDK's types; a test compares them)."""
 
 THINKING_TYPES: Final = frozenset({"thinking", "redacted_thinking"})
+
+UNMARKABLE_TYPES: Final = THINKING_TYPES | {"mcp_tool_listing"}
+"""Block types that the API refuses a breakpoint on."""
 
 # A user's own key may be called cache_control inside a tool's input or schema: only these keys hold blocks.
 _BLOCK_KEYS: Final = ("content", "source", "tool", "definition", "tool_references")
@@ -50,6 +65,12 @@ def _iterable(content: object) -> Iterable[Any]:
 def is_markable(block: Json) -> bool:
     """Whether the API takes a breakpoint on this content block: never on thinking, nor on empty text."""
     return block.get("type") in MARKABLE_TYPES and not is_empty_text(block)
+
+
+def takes_own_breakpoint(block: Json) -> bool:
+    """Whether a breakpoint that the caller put on this block is kept: also on types that are not known here yet."""
+    is_known = block.get("type") in MARKABLE_TYPES | UNMARKABLE_TYPES
+    return breakpoint_ttl(block) is not None and not is_known
 
 
 def is_empty_text(block: Json) -> bool:
@@ -103,6 +124,36 @@ def _unmarked_mapping(block: Json) -> Json:
     if "cache_control" not in block and all(new is block[key] for key, new in inner.items()):
         return block
     return {key: inner.get(key, value) for key, value in block.items() if key != "cache_control"}
+
+
+_shared_texts: LRUCache[bytes, None] = LRUCache(10_000)
+_shared_lock = Lock()
+
+
+def shared(text: str) -> TextBlock:
+    """A text block whose end is a border: others share the prompt up to here, and it gets a breakpoint of its own.
+
+    It is a plain text block to the SDK and to the API, and can stand in `system` or in a message.
+
+    ```python
+    system = [shared(instructions), shared(tenant_documents), {"type": "text", "text": profile}]
+    ```
+    """
+    with _shared_lock:
+        _shared_texts[_text_digest(text)] = None
+    return {"type": "text", "text": text}
+
+
+def is_shared(block: Json) -> bool:
+    """Whether this text was declared with `shared`."""
+    if block.get("type") != "text" or not isinstance(block.get("text"), str):
+        return False
+    with _shared_lock:
+        return bool(_shared_texts) and _text_digest(block["text"]) in _shared_texts
+
+
+def _text_digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def canonical(block: Json) -> bytes:

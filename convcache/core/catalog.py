@@ -126,6 +126,8 @@ MODELS: Final = {
     for name, minimum, keeps, prices in _ROWS
 }
 
+HIGHEST_MINIMUM: Final = max(row.minimum for row in MODELS.values())
+
 _ID = re.compile(
     r"(?:.*[./])?claude-(?:(?P<version>\d-\d)-)?(?P<name>[a-z]+(?:-\d(?:-[1-9])?)?)"
     r"(?:-0)?(?:[-@]\d{8})?(?:-latest)?(?:-v\d+)?(?::\d+\w*)?"
@@ -136,13 +138,13 @@ _BEDROCK_ID = re.compile(r"(?:^|[./])anthropic\.claude-")
 def model(model_id: str) -> Model:
     """The row of a model id, in any form: `claude-opus-5`, dated, or a cloud platform's.
 
-    A model the catalogue does not know gets the smallest minimum, keeps its thinking and has no prices: nothing
-    is left uncached for want of a row, and no cost is made up.
+    A model the catalogue does not know (an inference profile, a gateway's own name) gets the highest known
+    minimum, keeps its thinking and has no prices: no cost is made up.
     """
     match = _ID.fullmatch(model_id)
     name = "-".join(filter(None, (match["name"], match["version"]))) if match else ""
     known = MODELS.get(name)
-    return known or Model(name=model_id, minimum=512, keeps_thinking=True, prices=None)
+    return known or Model(name=model_id, minimum=HIGHEST_MINIMUM, keeps_thinking=True, prices=None)
 
 
 def platform(model_id: str) -> Platform:

@@ -1,16 +1,21 @@
-"""Why a request read less than the one before it had left in the cache.
+"""Why a request read less than the one before it had left in the cache, and what a change will throw away.
 
-A closed vocabulary. Compares what was sent with what was sent before; knows nothing of what to do about it.
+A closed vocabulary. Compares what is sent with what was sent before; knows nothing of what to do about it.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
+from typing import Any, Final, Self
 
 import attrs
 
+from convcache.core.blocks import Ttl
 from convcache.core.clock import TTL
+from convcache.core.key import PARAMETERS
 from convcache.core.planner import Plan
-from convcache.core.prompt import Node, Prompt
+from convcache.core.prompt import Node
 from convcache.core.usage import Usage
 
 
@@ -42,51 +47,98 @@ class Miss(StrEnum):
     """The same prefix within its lifetime was not found: evicted, or never available to this request."""
 
 
-@attrs.frozen
+_MISSES: Final = {
+    "model": Miss.MODEL_CHANGED,
+    "tools": Miss.TOOLS_CHANGED,
+    "system": Miss.SYSTEM_CHANGED,
+    **{
+        parameter.name: {
+            "tools": Miss.TOOLS_CHANGED,
+            "system": Miss.SYSTEM_CHANGED,
+            "messages": Miss.SETTINGS_CHANGED,
+        }[parameter.section]
+        for parameter in PARAMETERS
+    },
+}
+
+
+@attrs.frozen(kw_only=True)
 class Sent:
-    """A request that was answered.
+    """A request that was answered, as far as the next one is compared with it.
 
     Attributes:
-        plan: What it was sent with.
+        fields: What its key was made of besides blocks.
+        tail: The last block that carried a breakpoint.
+        ttl: The TTL asked for there.
+        loop_start: The index of the last message in which a person spoke.
         usage: What was billed for it.
         at: When it started.
     """
 
-    plan: Plan
+    fields: Mapping[str, Any]
+    tail: Node | None
+    ttl: Ttl
+    loop_start: int
     usage: Usage
     at: datetime
 
+    @classmethod
+    def of(cls, plan: Plan, usage: Usage, at: datetime) -> Self:
+        """What is remembered of a planned request."""
+        return cls(
+            fields=plan.prompt.fields,
+            tail=plan.tail,
+            ttl=plan.breakpoints[-1].ttl if plan.breakpoints else "5m",
+            loop_start=plan.prompt.loop_start,
+            usage=usage,
+            at=at,
+        )
 
-def diagnose(before: Sent, now: Sent) -> Miss | None:
+    def lapsed(self, at: datetime) -> bool:
+        """Whether what it left in the cache is past its lifetime at `at`."""
+        return at >= self.at + TTL[self.ttl]
+
+
+@attrs.frozen
+class Invalidation:
+    """A warm cache that a request throws away because something in it changed.
+
+    Attributes:
+        changed: What changed, by the names of request fields: `model`, `tools`, `thinking`, ...
+        tokens: How many cached tokens are lost.
+        cost: Dollars for writing them again instead of reading them; `None` without known prices.
+    """
+
+    changed: tuple[str, ...]
+    tokens: int
+    cost: Decimal | None
+
+
+def invalidation(before: Sent, plan: Plan, at: datetime) -> Invalidation | None:
+    """What a planned request will throw away of what the one before it left, or `None` if nothing changed."""
+    changed = plan.prompt.changed(before.fields)
+    lost = before.usage.cached - plan.forecast.read
+    if not changed or lost <= 0 or before.tail is None or before.lapsed(at):
+        return None
+    prices, cost = plan.prompt.model.prices, None
+    if prices is not None:
+        write = prices.write_1h if before.ttl == "1h" else prices.write_5m
+        cost = lost * (write - prices.read) / 1_000_000
+    return Invalidation(changed, lost, cost)
+
+
+def diagnose(before: Sent, plan: Plan, usage: Usage, at: datetime) -> Miss | None:
     """Why a request read less than the one before it in its conversation read and wrote.
 
     Returns:
         The reason, or `None` if it read all of that.
     """
-    tail = before.plan.tail
-    if tail is None or now.usage.read >= before.usage.cached:
+    if before.tail is None or usage.read >= before.usage.cached:
         return None
-    old, new = before.plan.prompt, now.plan.prompt
-    return _changed_field(old, new) or _changed_history(tail, old, new) or _lapsed(before, now)
-
-
-def _changed_field(before: Prompt, now: Prompt) -> Miss | None:
-    reasons = (
-        ("model", Miss.MODEL_CHANGED),
-        ("tools", Miss.TOOLS_CHANGED),
-        ("system", Miss.SYSTEM_CHANGED),
-        ("settings", Miss.SETTINGS_CHANGED),
-    )
-    return next((reason for name, reason in reasons if before.fields[name] != now.fields[name]), None)
-
-
-def _changed_history(tail: Node, before: Prompt, now: Prompt) -> Miss | None:
-    if now.index_of(tail) is not None:
-        return None
-    dropped = now.drops_thinking and now.loop_start != before.loop_start
-    return Miss.THINKING_DROPPED if dropped else Miss.HISTORY_CHANGED
-
-
-def _lapsed(before: Sent, now: Sent) -> Miss:
-    ttl = before.plan.breakpoints[-1].ttl
-    return Miss.EXPIRED if now.at >= before.at + TTL[ttl] else Miss.UNKNOWN
+    for name in plan.prompt.changed(before.fields):
+        if name in _MISSES:
+            return _MISSES[name]
+    if plan.prompt.index_of(before.tail) is None:
+        dropped = plan.prompt.rewrites and plan.prompt.loop_start != before.loop_start
+        return Miss.THINKING_DROPPED if dropped else Miss.HISTORY_CHANGED
+    return Miss.EXPIRED if before.lapsed(at) else Miss.UNKNOWN

@@ -5,7 +5,7 @@ from typing import Literal
 
 import attrs
 
-from convcache.core.diagnosis import Miss
+from convcache.core.diagnosis import Invalidation, Miss
 from convcache.core.usage import Costs, Usage
 
 
@@ -68,4 +68,26 @@ class BreakpointsRefused:
     message: str
 
 
-Event = TurnSettled | HelperFailed | BreakpointsRefused
+@attrs.frozen
+class CacheInvalidated:
+    """A request is about to throw a warm cache away because something in it changed.
+
+    Attributes:
+        invalidation: What changed, and what it costs.
+    """
+
+    invalidation: Invalidation
+
+
+@attrs.frozen
+class ModelUnknown:
+    """The catalogue does not know a model: breakpoints are placed for five minutes, and no dollars are told.
+
+    Attributes:
+        model: Its id.
+    """
+
+    model: str
+
+
+Event = TurnSettled | HelperFailed | BreakpointsRefused | CacheInvalidated | ModelUnknown

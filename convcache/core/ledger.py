@@ -4,12 +4,13 @@ A value: `plan` looks, `settle` gives a new ledger. A request is booked once its
 of the turn.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Self
 
 import attrs
 
+from convcache.core.blocks import Ttl
 from convcache.core.catalog import Model
 from convcache.core.clock import TTL, CacheClock, Entry
 from convcache.core.diagnosis import Sent, diagnose
@@ -29,18 +30,35 @@ class Ledger:
         costs: What they cost.
         last: The last request that was planned and booked.
         bytes_per_token: What estimates are made with; corrected by every bill.
+        counts: Whether lengths are counted tokens, so that there is nothing to estimate.
     """
 
     total: Usage = attrs.field(factory=Usage)
     costs: Costs = attrs.field(factory=Costs)
     last: Sent | None = None
     bytes_per_token: float = BYTES_PER_TOKEN
+    counts: bool = False
 
     def plan(
-        self, prompt: Prompt, warm: CacheClock, *, at: datetime, policy: Policy, anchor: Node | None = None
+        self,
+        prompt: Prompt,
+        warm: CacheClock,
+        *,
+        at: datetime,
+        policy: Policy,
+        anchor: Node | None = None,
+        is_border: Callable[[Node], bool] = lambda _: False,
     ) -> Plan:
         """Choose the breakpoints of a request and forecast its bill; see `planner.plan`."""
-        return plan(prompt, warm, at=at, policy=policy, anchor=anchor, bytes_per_token=self.bytes_per_token)
+        return plan(
+            prompt,
+            warm,
+            at=at,
+            policy=policy,
+            anchor=anchor,
+            is_border=is_border,
+            bytes_per_token=1 if self.counts else self.bytes_per_token,
+        )
 
     def settle(
         self, plan: Plan, usage: Usage, warm: CacheClock, *, at: datetime
@@ -56,19 +74,19 @@ class Ledger:
         Returns:
             The new ledger, the turn as booked, and the entries to believe from now on.
         """
-        entries, sent = tuple(_entries(plan, usage, warm, at)), Sent(plan, usage, at)
+        entries = tuple(_entries(plan, usage, warm, at))
         turn = Turn(
             started=at,
             forecast=plan.forecast,
             actual=usage,
             costs=Costs.of(usage, plan.prompt.model),
             lapses=entries[-1].expires if entries and usage.cached else None,
-            miss=diagnose(self.last, sent) if self.last is not None else None,
+            miss=diagnose(self.last, plan, usage, at) if self.last is not None else None,
         )
         size = plan.prompt.nodes[-1].size if plan.prompt.nodes else 0
         ledger = attrs.evolve(
             self._booked(turn),
-            last=sent,
+            last=Sent.of(plan, usage, at),
             bytes_per_token=size / usage.prompt if size and usage.prompt else self.bytes_per_token,
         )
         return ledger, turn, entries
@@ -87,18 +105,21 @@ def _entries(plan: Plan, usage: Usage, warm: CacheClock, at: datetime) -> Iterat
     """What the bill says of the prefixes that were marked or expected to be read, the tail last."""
     nodes = plan.prompt.nodes
     marks = {point.index: point.ttl for point in plan.breakpoints}
+    hit = None if plan.hit is None else warm.warm(nodes[plan.hit].digest, at)
     for index in sorted({*marks, *(() if plan.hit is None else (plan.hit,))}):
-        known = warm.warm(nodes[index].digest, at)
+        digest = nodes[index].digest
+        known = warm.warm(digest, at)
         tokens = _tokens(plan, index, usage, known)
         if usage.cached == 0 or (index not in marks and tokens > usage.read):
             if known is not None:
                 yield attrs.evolve(known, expires=at)
         elif known is not None and tokens <= usage.read:
             yield attrs.evolve(known, tokens=tokens).used(at)
-        else:
-            # Written now, or read although we did not know of it: then nothing tells its lifetime.
-            ttl = marks[index] if tokens > usage.read else "5m"
-            yield Entry(nodes[index].digest, tokens, ttl, at + TTL[ttl])
+        elif tokens >= plan.prompt.model.minimum:
+            # What was read although we did not know of it lives no longer than what we did know of.
+            longest = marks[index] if tokens > usage.read else (hit.ttl if hit is not None else "5m")
+            ttl: Ttl = "1h" if marks[index] == longest == "1h" else "5m"
+            yield Entry(digest, tokens, ttl, at + TTL[ttl])
 
 
 def _tokens(plan: Plan, index: int, usage: Usage, known: Entry | None) -> int:
@@ -110,9 +131,9 @@ def _tokens(plan: Plan, index: int, usage: Usage, known: Entry | None) -> int:
         return usage.read
     if known is not None:
         return known.tokens
-    size = plan.prompt.nodes[index].size
-    whole = plan.prompt.nodes[tail].size if tail is not None else size
-    return round(usage.cached * size / whole)
+    length = plan.prompt.nodes[index].length
+    whole = plan.prompt.nodes[tail].length if tail is not None else length
+    return round(usage.cached * length / whole)
 
 
 def _close(one: int, other: int) -> bool:

@@ -1,25 +1,24 @@
 """Where the breakpoints go, which TTL each gets, and what the request should then read and write.
 
-A pure function of a prompt and of what is believed warm. Slots, in the order they are given away: the *border*
-(the end of what the whole conversation shares), the *tail* (the last block that can be marked), the *anchor* (the
-tail of the last kept turn, marked again, so that no turn is too long for the lookback), the *opener* (the user
-message that opened a tool loop, on models that drop thinking at the next one), and the caller's *own*.
+A pure function of a prompt and of what is believed warm. What a breakpoint is for: the *tail* (the last block that
+can be marked), the *anchor* (the tail of the last kept turn, marked again, so that no turn is too long for the
+lookback), a *border* (the end of a part that others share), the *opener* (the user message that opened a tool
+loop, on models that drop thinking at the next one), and the caller's *own*.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, Literal
+from decimal import Decimal
+from typing import Any, Final
 
 import attrs
 
 from convcache.core.blocks import Json, Ttl, as_blocks, marked, unmarked
 from convcache.core.catalog import LOOKBACK_POSITIONS, MAX_BREAKPOINTS
 from convcache.core.clock import CacheClock, Entry
-from convcache.core.policy import Policy
-from convcache.core.prompt import Node, Prompt
+from convcache.core.policy import Policy, Slot
+from convcache.core.prompt import Node, Path, Prompt, loop_start
 from convcache.core.usage import Usage
-
-Slot = Literal["border", "tail", "anchor", "opener", "own"]
 
 BYTES_PER_TOKEN: Final = 4.0
 """The estimate before the first bill of a conversation; every bill then corrects it."""
@@ -64,24 +63,33 @@ class Plan:
         """The last marked block: the whole prefix up to it is in the cache once the reply starts."""
         return self.prompt.nodes[self.breakpoints[-1].index] if self.breakpoints else None
 
+    @property
+    def cost(self) -> Decimal | None:
+        """What the prompt should cost in dollars; `None` for a model without known prices."""
+        return self.forecast.cost(self.prompt.model)
+
     def marked(self, request: Json) -> dict[str, Any]:
         """The request body with exactly the planned breakpoints. The input is not changed."""
         ttls = {self.prompt.nodes[point.index].path: point.ttl for point in self.breakpoints}
-        body = dict(request)
+        body = {name: value for name, value in request.items() if name != "cache_control"}
         for section in ("tools", "system"):
             if body.get(section):
                 body[section] = list(_marked_blocks((section,), as_blocks(body[section]), ttls))
         body["messages"] = messages = list(request["messages"])
         own = {node.path for node in self.prompt.nodes if node.own is not None}
-        for index in {path[1] for path in (*ttls, *own) if path[0] == "messages"}:
+        strings = {i for i, message in enumerate(messages) if _is_users_string(message)}
+        for index in strings | {path[1] for path in (*ttls, *own) if path[0] == "messages"}:
             blocks = _marked_blocks(("messages", index), as_blocks(messages[index]["content"]), ttls)
             messages[index] = {**messages[index], "content": list(blocks)}
         return body
 
 
-def _marked_blocks(
-    path: tuple[Any, ...], blocks: Sequence[Json], ttls: Mapping[tuple[Any, ...], Ttl]
-) -> Iterator[Json]:
+def _is_users_string(message: Json) -> bool:
+    """Whether this has to become a block: it carries a breakpoint once, and keeps the form it was sent in."""
+    return message["role"] == "user" and isinstance(message["content"], str)
+
+
+def _marked_blocks(path: tuple[Any, ...], blocks: Sequence[Json], ttls: Mapping[Path, Ttl]) -> Iterator[Json]:
     for place, block in enumerate(blocks):
         ttl = ttls.get((*path, place))
         yield unmarked(block) if ttl is None else marked(unmarked(block), ttl)
@@ -94,6 +102,7 @@ def plan(
     at: datetime,
     policy: Policy,
     anchor: Node | None = None,
+    is_border: Callable[[Node], bool] = lambda _: False,
     bytes_per_token: float = BYTES_PER_TOKEN,
 ) -> Plan:
     """Choose the breakpoints of a request and forecast its bill.
@@ -104,47 +113,114 @@ def plan(
         at: When the request starts.
         policy: What the user chose.
         anchor: The tail of the last kept turn, from the prompt of that turn.
-        bytes_per_token: What an estimate of tokens is made with.
+        is_border: Whether the prompts of others are known to part after a node.
+        bytes_per_token: What tokens are made of lengths with; 1 where the lengths are counted tokens.
     """
-    shortest = prompt.model.minimum * bytes_per_token / _SURELY
-    chosen: dict[int, Breakpoint] = {}
-    for point in _candidates(prompt, anchor, policy):
-        if len(chosen) < MAX_BREAKPOINTS and prompt.nodes[point.index].size >= shortest:
-            chosen.setdefault(point.index, point)
-    breakpoints = _with_falling_ttls([chosen[index] for index in sorted(chosen)])
+    if policy.observing:
+        breakpoints = _as_written(prompt)
+    else:
+        worth = _worth(prompt, policy, bytes_per_token)
+        chosen: dict[int, Breakpoint] = {}
+        for point in _candidates(prompt, anchor, policy, is_border):
+            if (
+                len(chosen) < MAX_BREAKPOINTS
+                and point.slot in policy.slots
+                and worth(prompt.nodes[point.index])
+            ):
+                chosen.setdefault(point.index, point)
+        breakpoints = _with_falling_ttls([chosen[index] for index in sorted(chosen)])
     hit, entry = _hit(prompt.nodes, breakpoints, warm, at)
     forecast = _forecast(prompt, breakpoints, hit, entry, bytes_per_token)
     return Plan(prompt, breakpoints, hit, forecast)
 
 
-def _candidates(prompt: Prompt, anchor: Node | None, policy: Policy) -> Iterator[Breakpoint]:
-    """Every place worth a breakpoint, the most valuable first."""
-    nodes = prompt.nodes
-    if (border := _border(nodes)) is not None:
-        yield Breakpoint(border, "border", nodes[border].own or policy.ttl)
-    if (tail := _tail(nodes)) is not None:
-        yield Breakpoint(tail, "tail", nodes[tail].own or policy.ttl)
-    if anchor is not None and (index := prompt.index_of(anchor)) is not None:
-        yield Breakpoint(index, "anchor", policy.ttl)
+def _as_written(prompt: Prompt) -> tuple[Breakpoint, ...]:
+    """The caller's own breakpoints, the top-level one included, as they stand."""
+    own = {
+        index: node.own for index, node in enumerate(prompt.nodes) if node.own is not None and node.markable
+    }
+    if prompt.automatic is not None:
+        last = next((i for i in range(len(prompt.nodes) - 1, -1, -1) if prompt.nodes[i].markable), None)
+        if last is not None:
+            own.setdefault(last, prompt.automatic)
+    return tuple(Breakpoint(index, "own", own[index]) for index in sorted(own))
+
+
+def _worth(prompt: Prompt, policy: Policy, bytes_per_token: float) -> Callable[[Node], bool]:
+    """Whether a prefix is long enough to be cached, and reading it saves enough."""
+    # Counted tokens leave no doubt; estimated ones must not cost a prefix its breakpoint.
+    doubt = 1 if bytes_per_token == 1 else _SURELY
+    shortest = prompt.model.minimum * bytes_per_token / doubt
+    prices = prompt.model.prices
+    if prices is not None and policy.min_saving > 0:
+        tokens = policy.min_saving * 1_000_000 / (prices.input - prices.read)
+        shortest = max(shortest, float(tokens) * bytes_per_token)
+    return lambda node: node.length >= shortest
+
+
+def _candidates(
+    prompt: Prompt, anchor: Node | None, policy: Policy, is_border: Callable[[Node], bool]
+) -> Iterator[Breakpoint]:
+    """Every place worth a breakpoint, the one that saves most first, with the TTL asked for there."""
+    tail = tail_of(prompt.nodes)
+    for index, slot in _places(prompt, tail, anchor, is_border):
+        asked = prompt.nodes[index].own or (prompt.automatic if index == tail else None)
+        if slot != "own" or policy.own == "keep":
+            yield Breakpoint(index, slot, (policy.own == "keep" and asked) or policy.ttl)
+
+
+def _places(
+    prompt: Prompt, tail: int | None, anchor: Node | None, is_border: Callable[[Node], bool]
+) -> Iterator[tuple[int, Slot]]:
+    nodes, head_end = prompt.nodes, _head_end(prompt.nodes)
+    old = None if anchor is None else prompt.index_of(anchor)
+    if tail is not None:
+        yield tail, "tail"
+    if (
+        tail is not None
+        and old is not None
+        and nodes[tail].position - nodes[old].position >= LOOKBACK_POSITIONS
+    ):
+        yield old, "anchor"
+    borders = _borders(nodes, is_border)
+    for index in reversed(borders):
+        yield index, "border"
+    if head_end is not None and not borders:
+        yield head_end, "border"
+    if old is not None:
+        yield old, "anchor"
     if not prompt.model.keeps_thinking and (opener := _opener(prompt)) is not None:
-        yield Breakpoint(opener, "opener", policy.ttl)
+        yield opener, "opener"
     for index in range(len(nodes) - 1, -1, -1):
-        if (own := nodes[index].own) is not None and nodes[index].markable:
-            yield Breakpoint(index, "own", own)
+        if nodes[index].own is not None and nodes[index].markable:
+            yield index, "own"
+    if head_end is not None:
+        yield head_end, "border"
 
 
-def _border(nodes: Sequence[Node]) -> int | None:
+def _borders(nodes: Sequence[Node], is_border: Callable[[Node], bool]) -> list[int]:
+    """Where the prompts of others part from this one: declared anywhere, learned up to the first message."""
+    return [
+        index
+        for index, node in enumerate(nodes)
+        if node.markable
+        and (node.shared or ((node.section != "messages" or node.path[1] == 0) and is_border(node)))
+    ]
+
+
+def _head_end(nodes: Sequence[Node]) -> int | None:
     """The end of what every request of the conversation shares: of the system prompt, else of the tools."""
-    border = None
+    end = None
     for index, node in enumerate(nodes):
         if node.section == "messages":
             break
         if node.markable:
-            border = index
-    return border
+            end = index
+    return end
 
 
-def _tail(nodes: Sequence[Node]) -> int | None:
+def tail_of(nodes: Sequence[Node]) -> int | None:
+    """The last block of the messages that can be marked."""
     for index in range(len(nodes) - 1, -1, -1):
         if nodes[index].section != "messages":
             break
@@ -154,12 +230,16 @@ def _tail(nodes: Sequence[Node]) -> int | None:
 
 
 def _opener(prompt: Prompt) -> int | None:
-    """The last block of the user message that opened the running tool loop."""
+    """The last block of the user message that opened the tool loop: the running one, or, where a person has just
+    spoken and thinking was dropped, the one before. Nothing before it changed."""
+    start = prompt.loop_start
+    if start == len(prompt.messages) - 1:
+        start = loop_start(prompt.messages[:start])
     for index in range(len(prompt.nodes) - 1, -1, -1):
         node = prompt.nodes[index]
-        if node.section != "messages" or node.path[1] < prompt.loop_start:
+        if node.section != "messages" or node.path[1] < start:
             return None
-        if node.path[1] == prompt.loop_start and node.markable:
+        if node.path[1] == start and node.markable:
             return index
     return None
 
@@ -195,14 +275,16 @@ def _forecast(
 ) -> Usage:
     """The bill by the documents: read up to the longest hit, write up to the last breakpoint, pay for the rest."""
     read = 0 if entry is None else entry.tokens
-    read_size = 0 if hit is None else prompt.nodes[hit].size
+    read_length = 0 if hit is None else prompt.nodes[hit].length
 
     def tokens(node: Node) -> int:
-        return read + max(0, round((node.size - read_size) / bytes_per_token))
+        return read + max(0, round((node.length - read_length) / bytes_per_token))
 
     total = tokens(prompt.nodes[-1]) if prompt.nodes else 0
-    end = tokens(prompt.nodes[points[-1].index]) if points else 0
-    if end < prompt.model.minimum:
+    points = [point for point in points if tokens(prompt.nodes[point.index]) >= prompt.model.minimum]
+    if not points:
         return Usage(uncached=total)
-    hour_end = max((tokens(prompt.nodes[point.index]) for point in points if point.ttl == "1h"), default=read)
+    end = tokens(prompt.nodes[points[-1].index])
+    hours = [tokens(prompt.nodes[point.index]) for point in points if point.ttl == "1h"]
+    hour_end = max(read, *hours) if hours else read
     return Usage(read=read, written_1h=hour_end - read, written_5m=end - hour_end, uncached=total - end)

@@ -1,8 +1,23 @@
 """What a user may set. Safe as it stands: a `Policy()` ties with automatic caching on a clean chat."""
 
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any, Final, Literal, Self
+
 import attrs
 
 from convcache.core.blocks import Ttl
+
+Slot = Literal["border", "tail", "anchor", "opener", "own"]
+"""What a breakpoint is for; see `convcache.core.planner`."""
+
+SLOTS: Final[frozenset[Slot]] = frozenset({"border", "tail", "anchor", "opener", "own"})
+
+
+def _slots(slots: Iterable[Slot]) -> frozenset[Slot]:
+    if unknown := frozenset(slots) - SLOTS:
+        raise ValueError(f"unknown slots {sorted(unknown)}; there are {sorted(SLOTS)}")
+    return frozenset(slots)
 
 
 @attrs.frozen(kw_only=True)
@@ -12,6 +27,28 @@ class Policy:
     Attributes:
         ttl: How long written entries live. `"5m"` suits chats whose next turn comes within five minutes; `"1h"`
             costs 2 instead of 1.25 times the input price per token written, and bridges pauses of up to an hour.
+        slots: Which breakpoints may be placed.
+        own: Whether breakpoints that the caller put into a request are kept among the four, or all replaced.
+        min_saving: Dollars that one read must save for a breakpoint to be worth placing.
+        on_invalidation: What to do with a request that throws a warm cache away because something in it changed:
+            `"tell"` by an event, or `"refuse"` it with an error before it is sent.
+        min_invalidation: Dollars below which neither is done.
+        observing: Change no byte of any request; forecast and book all the same.
     """
 
     ttl: Ttl = attrs.field(default="5m", validator=attrs.validators.in_(("5m", "1h")))
+    slots: frozenset[Slot] = attrs.field(default=SLOTS, converter=_slots)
+    own: Literal["keep", "replace"] = attrs.field(
+        default="keep", validator=attrs.validators.in_(("keep", "replace"))
+    )
+    min_saving: Decimal = attrs.field(default=Decimal(0), converter=Decimal)
+    on_invalidation: Literal["tell", "refuse"] = attrs.field(
+        default="tell", validator=attrs.validators.in_(("tell", "refuse"))
+    )
+    min_invalidation: Decimal = attrs.field(default=Decimal("0.01"), converter=Decimal)
+    observing: bool = False
+
+    @classmethod
+    def observe(cls, **settings: Any) -> Self:
+        """A policy that changes no byte: every request goes out as its caller wrote it, forecast and booked."""
+        return cls(observing=True, **settings)

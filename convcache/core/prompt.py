@@ -1,18 +1,18 @@
 """A request as the API's cache sees it: tools, then system, then messages, as one chain of digests.
 
 Each block is a node whose digest names everything up to it, so two requests share a prefix exactly as far as
-their nodes agree. Knows what is part of the key and what a lookback position is; nothing of what is cached.
+their nodes agree. Knows what is rendered and what a lookback position is; nothing of what is cached.
 """
 
 import hashlib
-import json
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
-from typing import Final, Self
+from typing import Any, Self
 
 import attrs
 
+from convcache.core import key
 from convcache.core.blocks import (
     THINKING_TYPES,
     Json,
@@ -21,18 +21,16 @@ from convcache.core.blocks import (
     breakpoint_ttl,
     canonical,
     is_markable,
+    is_shared,
     is_turn_scoped,
+    takes_own_breakpoint,
 )
 from convcache.core.catalog import COLLAPSING_PLATFORMS, Model, Platform, model, platform
 
-KEYED_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
-    "tools": ("workspace_id", "mcp_servers"),
-    "system": ("speed", "container"),
-    "messages": ("tool_choice", "thinking", "output_config", "context_management", "inference_geo"),
-}
-"""Request fields that are part of the key, by the first section they change (prompt-caching page, "What
-invalidates the cache"). A changed field loses its section and all that follow; `messages` is also lost by the
-first image."""
+Path = tuple[str, int] | tuple[str, int, int]
+
+CountTokens = Callable[[Json], int]
+"""Tokens of one block. Without one, lengths are bytes, and tokens are estimated from them."""
 
 
 @attrs.frozen
@@ -41,19 +39,25 @@ class Node:
 
     Attributes:
         path: Where the block stands in the request: `("messages", 3, 0)`.
-        digest: Names the prefix up to and including this block.
+        digest: Names the prefix up to and including this block, with all that is part of its key.
+        said: Names only what the messages up to here say, whatever the model, tools, system and settings.
         position: Its lookback position, counted from the start of the prompt.
-        size: Bytes of the prefix, the measure that tokens are estimated from.
+        size: Bytes of the prefix.
+        length: What tokens of the prefix are told from: counted tokens, or its bytes.
         markable: Whether the API takes a breakpoint here.
         own: The TTL of a breakpoint that the caller put here.
+        shared: Whether the caller declared that others share the prompt up to here.
     """
 
-    path: tuple[str, int] | tuple[str, int, int]
+    path: Path
     digest: bytes
+    said: bytes
     position: int
     size: int
+    length: int
     markable: bool
     own: Ttl | None
+    shared: bool
 
     @property
     def section(self) -> str:
@@ -67,59 +71,71 @@ class Prompt:
 
     Attributes:
         model: The catalogue's row of the request's model.
-        fields: By section, the digest of the section's own content and of the fields that are part of its key.
-        nodes: The blocks in prompt order. Deferred tools and thinking that the model drops are not in the prompt.
+        fields: What the key is made of besides the messages' blocks, by the name a person calls it.
+        nodes: The blocks in prompt order. Deferred tools, thinking that the model drops and system messages that
+            were for one turn are not in the prompt.
         messages: The messages the chain was built from.
-        has_images: Whether any message holds an image.
         loop_start: The index of the last message in which a person speaks, not only tool results.
-        drops_thinking: Whether thinking before `loop_start` was left out.
+        rewrites: Whether anything before `loop_start` was left out that was in the prompt before.
+        automatic: The TTL of a top-level breakpoint of the caller's.
     """
 
     model: Model
-    fields: Mapping[str, bytes]
+    fields: Mapping[str, Any]
     nodes: tuple[Node, ...]
     messages: Sequence[Json]
-    has_images: bool
     loop_start: int
-    drops_thinking: bool
+    rewrites: bool
+    automatic: Ttl | None
 
     @classmethod
-    def of(cls, request: Json, *, grown_from: Self | None = None) -> Self:
+    def of(
+        cls,
+        request: Json,
+        *,
+        grown_from: Self | None = None,
+        rules: Platform | None = None,
+        count: CountTokens | None = None,
+    ) -> Self:
         """Read a request body.
 
         Args:
             request: What `messages.create` takes, as plain JSON.
             grown_from: An earlier prompt of the same conversation. Where this one only goes on from it, its nodes
                 are taken over and only the new messages are read.
+            rules: Whose lookback rules hold; told from the model's id if not given.
+            count: Counts the tokens of a block; without it, they are estimated from bytes.
 
         Raises:
             ValueError: Something in it cannot be written as JSON.
         """
         messages: Sequence[Json] = request["messages"]
         seen = _shared_messages(grown_from, messages)
-        images_seen = grown_from is not None and seen > 0 and grown_from.has_images
-        has_images = images_seen or any(_has_image(message["content"]) for message in messages[seen:])
-        row, loop_start = model(request["model"]), _loop_start(messages)
+        values = key.values({**request, "messages": messages[seen:]})
+        if grown_from is not None and seen:
+            values = key.grown(grown_from.fields, values)
+        start, row = loop_start(messages), model(request["model"])
         prompt = cls(
             model=row,
-            fields=_fields(request, has_images=has_images),
+            fields={**_head_fields(request), **values},
             nodes=(),
             messages=messages,
-            has_images=has_images,
-            loop_start=loop_start,
-            drops_thinking=not row.keeps_thinking and _has_thinking(messages[:loop_start]),
+            loop_start=start,
+            rewrites=_is_rewritten(messages[:start], row),
+            automatic=breakpoint_ttl({"cache_control": request.get("cache_control")}),
         )
+        chain = _Chain(rules or platform(request["model"]), count)
         if grown_from is not None and seen and prompt._reads_alike(grown_from):
-            chain = _Chain.after(grown_from, platform(request["model"]))
+            chain.go_on_after(grown_from)
             return attrs.evolve(prompt, nodes=(*grown_from.nodes, *_message_nodes(prompt, chain, start=seen)))
-        chain = _Chain(b"", platform(request["model"]))
-        head = tuple(_head_nodes(request, chain))
+        head = tuple(_head_nodes(request, prompt.fields, chain))
+        chain.salt(key.salt("messages", prompt.fields))
         return attrs.evolve(prompt, nodes=(*head, *_message_nodes(prompt, chain, start=0)))
 
     def _reads_alike(self, earlier: "Prompt") -> bool:
-        """Whether the messages of both mean the same chain: same key, same thinking left out."""
-        drops = self.drops_thinking or earlier.drops_thinking
-        return self.fields == earlier.fields and (not drops or self.loop_start == earlier.loop_start)
+        """Whether the messages of both mean the same chain: same key, same parts left out."""
+        rewrites = self.rewrites or earlier.rewrites
+        return self.fields == earlier.fields and (not rewrites or self.loop_start == earlier.loop_start)
 
     def index_of(self, node: Node) -> int | None:
         """Where a node of an earlier prompt stands in this one, if its whole prefix is still here."""
@@ -127,6 +143,10 @@ class Prompt:
         if index < len(self.nodes) and self.nodes[index].digest == node.digest:
             return index
         return None
+
+    def changed(self, earlier: Mapping[str, Any]) -> tuple[str, ...]:
+        """The names of what is not as in the fields of an earlier prompt: `model`, `tools`, `thinking`, ..."""
+        return tuple(name for name, value in self.fields.items() if earlier.get(name) != value)
 
 
 def _shared_messages(earlier: Prompt | None, messages: Sequence[Json]) -> int:
@@ -149,19 +169,13 @@ def _digest(*parts: bytes) -> bytes:
     return digest.digest()
 
 
-def _fields(request: Json, *, has_images: bool) -> dict[str, bytes]:
-    keyed = {section: _keyed(request, names) for section, names in KEYED_FIELDS.items()}
+def _head_fields(request: Json) -> dict[str, Any]:
     return {
-        "model": str(request["model"]).encode(),
-        "tools": _digest(keyed["tools"], *(canonical(tool) for _, tool in _tools(request))),
-        "system": _digest(keyed["system"], *(canonical(block) for block in as_blocks(request.get("system")))),
-        "settings": _digest(keyed["messages"], b"images" if has_images else b""),
+        "model": request["model"],
+        "tools": _digest(*(canonical(tool) for _, tool in _tools(request))),
+        "system": _digest(*(canonical(block) for block in as_blocks(request.get("system")))),
+        "context edits": request.get("context_management"),
     }
-
-
-def _keyed(request: Json, names: Sequence[str]) -> bytes:
-    given = {name: request[name] for name in names if request.get(name) is not None}
-    return json.dumps(given, separators=(",", ":")).encode()
 
 
 def _tools(request: Json) -> list[tuple[int, Json]]:
@@ -169,21 +183,16 @@ def _tools(request: Json) -> list[tuple[int, Json]]:
     return [(i, tool) for i, tool in enumerate(request.get("tools") or ()) if not tool.get("defer_loading")]
 
 
-def _has_image(content: object) -> bool:
-    return not isinstance(content, str) and any(
-        block.get("type") == "image"
-        or (block.get("type") == "tool_result" and _has_image(block.get("content")))
-        for block in as_blocks(content)
+def _is_rewritten(earlier: Sequence[Json], row: Model) -> bool:
+    """Whether messages before the last one of a person hold what is taken out when a person speaks again."""
+    if any(is_turn_scoped(message) for message in earlier):
+        return True
+    return not row.keeps_thinking and any(
+        block.get("type") in THINKING_TYPES for message in earlier for block in as_blocks(message["content"])
     )
 
 
-def _has_thinking(messages: Sequence[Json]) -> bool:
-    return any(
-        block.get("type") in THINKING_TYPES for message in messages for block in as_blocks(message["content"])
-    )
-
-
-def _loop_start(messages: Sequence[Json]) -> int:
+def loop_start(messages: Sequence[Json]) -> int:
     """The last message in which a person speaks. Tool results alone go on with the turn they belong to."""
     for index in range(len(messages) - 1, -1, -1):
         message = messages[index]
@@ -194,63 +203,81 @@ def _loop_start(messages: Sequence[Json]) -> int:
     return 0
 
 
-def _head_nodes(request: Json, chain: "_Chain") -> Iterator[Node]:
+def _head_nodes(request: Json, fields: Mapping[str, Any], chain: "_Chain") -> Iterator[Node]:
     """The nodes of tools and system."""
-    chain.salt(str(request["model"]).encode() + _keyed(request, KEYED_FIELDS["tools"]))
+    chain.salt(str(request["model"]).encode() + key.salt("tools", fields))
     for index, tool in _tools(request):
         yield chain.node(("tools", index), "tools", tool, markable=True)
-    chain.salt(_keyed(request, KEYED_FIELDS["system"]))
+    chain.salt(key.salt("system", fields))
     for index, block in enumerate(as_blocks(request.get("system"))):
         yield chain.node(("system", index), "system", block, markable=is_markable(block))
 
 
 def _message_nodes(prompt: Prompt, chain: "_Chain", *, start: int) -> Iterator[Node]:
     """The nodes of the messages from `start` on."""
-    if start == 0:
-        chain.salt(prompt.fields["settings"])
     for index in range(start, len(prompt.messages)):
         message = prompt.messages[index]
-        dropping = prompt.drops_thinking and index < prompt.loop_start
+        is_past, scoped = index < prompt.loop_start, is_turn_scoped(message)
+        if is_past and scoped:
+            continue
         for place, block in enumerate(as_blocks(message["content"])):
-            if dropping and block.get("type") in THINKING_TYPES:
+            if is_past and not prompt.model.keeps_thinking and block.get("type") in THINKING_TYPES:
                 continue
-            # A string would have to become a block to carry a breakpoint, and what was sent keeps its form.
-            markable = (
-                is_markable(block) and not isinstance(message["content"], str) and not is_turn_scoped(message)
-            )
+            markable = not scoped and _can_be_marked(message, block)
             yield chain.node(("messages", index, place), message["role"], block, markable=markable)
+
+
+def _can_be_marked(message: Json, block: Json) -> bool:
+    # A string becomes a block to carry a breakpoint; of the user's strings each is a tail once, so all of them do.
+    if isinstance(message["content"], str) and message["role"] != "user":
+        return False
+    return is_markable(block) or takes_own_breakpoint(block)
 
 
 @attrs.define
 class _Chain:
-    """The digest, position and size at the end of the prefix read so far."""
+    """The digests, position and lengths at the end of the prefix read so far."""
 
-    digest: bytes
     rules: Platform
+    count: CountTokens | None
+    digest: bytes = b""
+    said: bytes = b""
     position: int = 0
     size: int = 0
+    length: int = 0
     run: str | None = None
 
-    @classmethod
-    def after(cls, prompt: Prompt, rules: Platform) -> Self:
+    def go_on_after(self, prompt: Prompt) -> None:
         last = prompt.nodes[-1]
-        kind = as_blocks(prompt.messages[-1]["content"])[-1].get("type")
-        return cls(last.digest, rules, last.position, last.size, kind)
+        self.digest, self.said, self.position = last.digest, last.said, last.position
+        self.size, self.length = last.size, last.length
+        self.run = as_blocks(prompt.messages[-1]["content"])[-1].get("type")
 
     def salt(self, value: bytes) -> None:
         self.digest = _digest(self.digest, b"salt", value)
 
-    def node(
-        self, path: tuple[str, int] | tuple[str, int, int], role: str, block: Json, *, markable: bool
-    ) -> Node:
+    def node(self, path: Path, role: str, block: Json, *, markable: bool) -> Node:
         written = canonical(block)
         self.digest = _digest(self.digest, role.encode(), written)
+        if path[0] == "messages":
+            self.said = _digest(self.said, role.encode(), written)
         self.size += len(written)
+        self.length += len(written) if self.count is None else self.count(block)
         kind = block.get("type")
         if not self._collapses(kind):
             self.position += 1
         self.run = kind
-        return Node(path, self.digest, self.position, self.size, markable, breakpoint_ttl(block))
+        return Node(
+            path=path,
+            digest=self.digest,
+            said=self.said,
+            position=self.position,
+            size=self.size,
+            length=self.length,
+            markable=markable,
+            own=breakpoint_ttl(block),
+            shared=is_shared(block),
+        )
 
     def _collapses(self, kind: object) -> bool:
         """Consecutive tool_use blocks are one position, and so are consecutive tool_result blocks."""

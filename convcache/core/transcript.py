@@ -93,9 +93,7 @@ class Transcript:
         Raises:
             ConversationError: A message is empty, or tool calls and results do not belong together.
         """
-        history = tuple(_message(message) for message in messages)
-        if history and history[-1]["role"] == "user":
-            history = (*history[:-1], _in_blocks(history[-1]))
+        history = tuple(_in_blocks(_message(message)) for message in messages)
         _check_tool_results((), history)
         return cls(messages=history, adopted=len(history))
 
@@ -187,7 +185,9 @@ def _message(message: Json) -> Json:
 
 
 def _in_blocks(message: Json) -> Json:
-    """The message in the form that can carry a breakpoint. It keeps that form for ever."""
+    """A user's message in the form that can carry a breakpoint. It keeps that form for ever."""
+    if message["role"] != "user":
+        return message
     return {**message, "content": list(as_blocks(message["content"]))}
 
 

@@ -24,13 +24,13 @@ from tests.words import GUIDE, MODEL, call, reply, text
 LOST = [
     pytest.param(Fault(status=500), anthropic.InternalServerError, id="500"),
     pytest.param(Fault(status=529), anthropic.APIStatusError, id="529"),
-    pytest.param(Fault(status=429, retry_after=0), anthropic.RateLimitError, id="429"),
+    pytest.param(Fault(status=429, retry_after=0.01), anthropic.RateLimitError, id="429"),
     pytest.param(Fault(cut_after=0), anthropic.APIConnectionError, id="connection cut before the response"),
     pytest.param(Fault(delay=timedelta(hours=2)), anthropic.APITimeoutError, id="timeout"),
 ]
 """Requests of which nothing came, with the SDK's own error."""
 
-RETRIED = [Fault(status=529), Fault(status=429, retry_after=0), Fault(status=500)]
+RETRIED = [Fault(status=529), Fault(status=429, retry_after=0.01), Fault(status=500)]
 
 
 @pytest.fixture
@@ -256,7 +256,7 @@ def test_trouble_in_planning_never_fails_a_turn(client, emulator, monkeypatch, c
         raise RuntimeError("the words of a user")
 
     conversation = Conversation(client, model=MODEL, max_tokens=50, system=GUIDE)
-    monkeypatch.setattr("convcache.state.Prompt.of", explode)
+    monkeypatch.setattr("convcache.books.Prompt.of", explode)
     conversation.send("hello")
 
     assert conversation.turns[0].forecast is None
@@ -271,7 +271,7 @@ def test_trouble_in_the_books_never_loses_a_paid_reply(client, monkeypatch, capl
 
     conversation = Conversation(client, model=MODEL, max_tokens=50, system=GUIDE)
     with monkeypatch.context() as patch:
-        patch.setattr("convcache.state.Ledger.settle", explode)
+        patch.setattr("convcache.books.Ledger.settle", explode)
         assert conversation.send("hello").content
     conversation.send("more")
 

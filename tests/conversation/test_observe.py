@@ -40,10 +40,8 @@ def test_nothing_is_printed_for_an_application_that_set_up_neither(client, capfd
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_application_whose_logging_fails_still_gets_its_reply(client, monkeypatch):
+def test_an_application_whose_logging_fails_still_gets_its_reply(client):
     def explode(*_: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("convcache.observe.emit", explode)
-
-    assert Conversation(client, model=MODEL, max_tokens=50).send("hello").content
+    assert Conversation(client, model=MODEL, max_tokens=50, on_event=explode).send("hello").content

@@ -92,10 +92,10 @@ def test_an_adopted_history_that_ends_with_the_user_is_sent_as_it_is():
     assert adopted.asked() == (user(text("hello")),)
 
 
-def test_adopted_strings_keep_their_form_where_no_breakpoint_can_fall_on_them():
+def test_adopted_strings_of_the_user_become_blocks_so_that_they_never_change_their_form():
     history = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}]
 
-    assert Transcript.adopting(history).messages == tuple(history)
+    assert Transcript.adopting(history).messages == (user(text("hello")), history[1])
 
 
 def test_every_tool_call_needs_its_result():

@@ -1,0 +1,232 @@
+"""Planning and booking, as `Conversation` and `CacheMiddleware` share them: one set of books for each scope.
+
+Coordination fails open: trouble here is an event, and the request goes out as its caller wrote it. Sends nothing.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import attrs
+
+from convcache import observe
+from convcache.core.borders import Borders
+from convcache.core.catalog import Platform, model
+from convcache.core.clock import CacheClock
+from convcache.core.diagnosis import invalidation
+from convcache.core.events import (
+    BreakpointsRefused,
+    CacheInvalidated,
+    Event,
+    HelperFailed,
+    ModelUnknown,
+    Turn,
+    TurnSettled,
+)
+from convcache.core.ledger import Ledger
+from convcache.core.planner import Breakpoint, Plan, tail_of
+from convcache.core.policy import Policy
+from convcache.core.prompt import CountTokens, Node, Prompt
+from convcache.core.usage import Usage
+from convcache.errors import InvalidationRefusedError
+
+Clock = Callable[[], datetime]
+"""Gives the time as an aware datetime."""
+
+OnEvent = Callable[[Event], None]
+"""Takes what happened; see `convcache.core.events`."""
+
+
+def utc_now() -> datetime:
+    """The time, in UTC: the clock of the shells unless they are given another."""
+    return datetime.now(UTC)
+
+
+def is_off() -> bool:
+    """Whether `CONVCACHE=off` is set, which turns everything off without a deploy."""
+    return os.environ.get("CONVCACHE", "").lower() == "off"
+
+
+_left_alone: ContextVar[bool] = ContextVar("convcache_left_alone", default=False)
+
+
+@contextmanager
+def left_alone() -> Iterator[None]:
+    """Requests sent in this block are planned already: a `CacheMiddleware` on their client leaves them alone."""
+    token = _left_alone.set(True)
+    try:
+        yield
+    finally:
+        _left_alone.reset(token)
+
+
+def is_left_alone() -> bool:
+    """Whether the request in hand is planned already."""
+    return _left_alone.get()
+
+
+@attrs.define
+class Scope:
+    """What is known of a scope, the part of the world in which cache entries are shared.
+
+    Attributes:
+        warm: What is believed cached in it.
+        borders: Where its prompts part.
+        refused: The models whose server has refused our breakpoints.
+        unknown: The models that were told to be unknown.
+    """
+
+    warm: CacheClock = attrs.field(factory=CacheClock)
+    borders: Borders = attrs.field(factory=Borders)
+    refused: set[str] = attrs.field(factory=set)
+    unknown: set[str] = attrs.field(factory=set)
+
+
+_scopes: WeakKeyDictionary[object, Scope] = WeakKeyDictionary()
+_scopes_lock = Lock()
+
+
+def scope_of(client: object) -> Scope:
+    """The scope of a client. What other clients share with it is not known."""
+    with _scopes_lock:
+        return _scopes.setdefault(client, Scope())
+
+
+@attrs.frozen(kw_only=True)
+class Books:
+    """Plans requests and books their bills.
+
+    Attributes:
+        scope: What is known of the cache.
+        policy: What the user chose.
+        rules: Whose lookback rules hold; told from the model's id if `None`.
+        count: Counts the tokens of a block; estimated if `None`.
+        on_event: Told of what happened.
+    """
+
+    scope: Scope
+    policy: Policy
+    rules: Platform | None = None
+    count: CountTokens | None = None
+    on_event: OnEvent = observe.emit
+
+    def opened(self) -> Ledger:
+        """A ledger for a new conversation."""
+        return Ledger(counts=self.count is not None)
+
+    def prompt(self, request: dict[str, Any], *, grown_from: Prompt | None = None) -> Prompt | None:
+        """A request as the cache sees it; `None` if it is not to be touched or cannot be read."""
+        if is_off() or request["model"] in self.scope.refused:
+            return None
+        try:
+            return Prompt.of(request, grown_from=grown_from, rules=self.rules, count=self.count)
+        except Exception as error:  # noqa: BLE001 - a helper for caching never fails a request
+            self.tell(HelperFailed("planning", error))
+            return None
+
+    def plan(
+        self,
+        prompt: Prompt,
+        ledger: Ledger,
+        *,
+        at: datetime,
+        anchor: Node | None,
+        prewarms: bool = False,
+    ) -> Plan | None:
+        """What to mark in a request, or `None` if it goes out as it is. One that only pre-warms (`max_tokens: 0`)
+        ends in a placeholder, which nobody reads.
+
+        Raises:
+            InvalidationRefusedError: It throws a warm cache away, and the policy refuses that.
+        """
+        policy = self._policy_for(prompt)
+        if prewarms:
+            policy = attrs.evolve(policy, slots=policy.slots - {"tail", "anchor"})
+        try:
+            plan = ledger.plan(
+                prompt,
+                self.scope.warm,
+                at=at,
+                policy=policy,
+                anchor=anchor,
+                is_border=self.scope.borders.is_border,
+            )
+            lost = None if ledger.last is None else invalidation(ledger.last, plan, at)
+        except Exception as error:  # noqa: BLE001 - a helper for caching never fails a request
+            self.tell(HelperFailed("planning", error))
+            return None
+        if lost is not None and (lost.cost is None or lost.cost >= policy.min_invalidation):
+            if policy.on_invalidation == "refuse":
+                raise InvalidationRefusedError(lost.changed, lost.tokens, lost.cost)
+            self.tell(CacheInvalidated(lost))
+        return plan
+
+    def body(self, plan: Plan | None, request: dict[str, Any]) -> dict[str, Any]:
+        """The request with the planned breakpoints."""
+        if plan is None or self.policy.observing:
+            return request
+        try:
+            return plan.marked(request)
+        except Exception as error:  # noqa: BLE001 - a helper for caching never fails a request
+            self.tell(HelperFailed("planning", error))
+            return request
+
+    def threaded(self, prompt: Prompt, request: dict[str, Any]) -> dict[str, Any]:
+        """A request of a message thread, of which only the new messages are known, with a breakpoint at its end.
+        A thread does not cache by itself. A caller who places breakpoints in threads is left to do so."""
+        own = prompt.automatic is not None or any(node.own for node in prompt.nodes)
+        tail = tail_of(prompt.nodes)
+        if own or tail is None:
+            return request
+        return self.body(Plan(prompt, (Breakpoint(tail, "tail", "5m"),), None, Usage()), request)
+
+    def settle(self, ledger: Ledger, plan: Plan, usage: Usage, *, at: datetime) -> tuple[Ledger, Turn | None]:
+        """Book what a planned request was billed."""
+        try:
+            ledger, turn, entries = ledger.settle(plan, usage, self.scope.warm, at=at)
+            self.scope.warm.record(entries)
+            self.scope.borders.learn(plan.prompt.nodes)
+        except Exception as error:  # noqa: BLE001 - the reply is paid for; our books must not lose it
+            self.tell(HelperFailed("booking", error))
+            return ledger, None
+        return ledger, turn
+
+    def settle_unplanned(
+        self, ledger: Ledger, model_id: str, usage: Usage, *, at: datetime
+    ) -> tuple[Ledger, Turn]:
+        """Book what a request was billed that went out as its caller wrote it."""
+        return ledger.settle_unplanned(model(model_id), usage, at=at)
+
+    def settled(self, turn: Turn | None, *, kept: bool) -> None:
+        """Tell that a turn is over."""
+        if turn is not None:
+            self.tell(TurnSettled(turn, kept))
+
+    def gives_up(self, plan: Plan | None, model_id: str, message: str) -> bool:
+        """Whether a 400 is about breakpoints of ours: then the request is worth sending once more as its caller
+        wrote it, and so are later ones to this model."""
+        if plan is None or not plan.breakpoints or self.policy.observing or "cache_control" not in message:
+            return False
+        self.scope.refused.add(model_id)
+        self.tell(BreakpointsRefused(message))
+        return True
+
+    def tell(self, event: Event) -> None:
+        """Tell what happened. Whoever watches and fails must not fail a turn."""
+        with suppress(Exception):
+            self.on_event(event)
+
+    def _policy_for(self, prompt: Prompt) -> Policy:
+        """The policy, without an hour bought from a model that nothing is known of."""
+        name = prompt.fields["model"]
+        if prompt.model.prices is not None:
+            return self.policy
+        if name not in self.scope.unknown:
+            self.scope.unknown.add(name)
+            self.tell(ModelUnknown(name))
+        return attrs.evolve(self.policy, ttl="5m")

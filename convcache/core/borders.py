@@ -1,0 +1,43 @@
+"""Where the prompts of a scope part: the ends of what several conversations share, learned from what was sent.
+
+Remembers digests alone. Only the head of a prompt and its first message are looked at: further on, conversations
+are their own.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from threading import Lock
+from typing import Final
+
+from cachetools import LRUCache
+
+from convcache.core.prompt import Node
+
+MAX_REMEMBERED: Final = 20_000
+
+_SEVERAL: Final = b""
+
+
+class Borders:
+    """What followed each prefix: once two different blocks did, its end is a border. Safe to share by threads."""
+
+    def __init__(self, *, max_remembered: int = MAX_REMEMBERED) -> None:
+        self._followed_by: LRUCache[bytes, bytes] = LRUCache(max_remembered)
+        self._lock = Lock()
+
+    def learn(self, nodes: Sequence[Node]) -> None:
+        """Take in a prompt that was sent."""
+        with self._lock:
+            for before, after in pairwise(nodes):
+                known = self._followed_by.get(before.digest)
+                if known is None:
+                    self._followed_by[before.digest] = after.digest
+                elif known not in (after.digest, _SEVERAL):
+                    self._followed_by[before.digest] = _SEVERAL
+                if after.section == "messages":
+                    break
+
+    def is_border(self, node: Node) -> bool:
+        """Whether prompts are known to part after this node."""
+        with self._lock:
+            return self._followed_by.get(node.digest) == _SEVERAL

@@ -1,0 +1,271 @@
+"""`CacheMiddleware`: breakpoints for any loop that sends its own requests, with no other change.
+
+Runs inside the SDK's retry loop, once for each HTTP attempt, so it plans from the request alone and books only what
+was answered. A shell: it has the clock and passes requests on; what they become is in `books`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime
+from threading import Lock
+from typing import Any, Final, cast
+
+import attrs
+from anthropic import APIRequest, APIResponse, AsyncAPIResponse, AsyncCallNext, CallNext, Middleware
+from cachetools import LRUCache
+
+from convcache.books import Books, Clock, OnEvent, Scope, is_left_alone, utc_now
+from convcache.core.catalog import Platform
+from convcache.core.events import Turn
+from convcache.core.ledger import Ledger
+from convcache.core.planner import Plan
+from convcache.core.policy import Policy
+from convcache.core.prompt import CountTokens, Node, Prompt
+from convcache.core.usage import Costs, Usage, UsageMeter
+from convcache.observe import emit
+from convcache.taps import derived, tapped
+
+MAX_LINEAGES: Final = 5_000
+"""Some 2 kB each. A conversation that is forgotten is planned like a new one, and finds its entries all the same."""
+
+_name: ContextVar[str | None] = ContextVar("convcache_conversation", default=None)
+
+
+@contextmanager
+def conversation(name: str) -> Iterator[None]:
+    """Name the conversation that requests belong to, for a `CacheMiddleware` on the client.
+
+    Without a name, a request belongs to the conversation whose last request is the longest start of it. With one,
+    changes of the model or the system prompt are recognised from the second request on.
+
+    ```python
+    with convcache.conversation("user-42"):
+        client.messages.create(...)
+    ```
+    """
+    token = _name.set(name)
+    try:
+        yield
+    finally:
+        _name.reset(token)
+
+
+@attrs.frozen
+class _Lineage:
+    """What is remembered of a conversation after each of its requests.
+
+    Attributes:
+        ledger: Its books.
+        tail: The last block that carried a breakpoint.
+    """
+
+    ledger: Ledger
+    tail: Node | None
+
+
+class CacheMiddleware(Middleware):
+    """Places cache breakpoints in every Messages request of a client, and books what each was billed.
+
+    Works with sync and async clients, `create`, `stream`, `parse`, the beta routes and the SDK's `tool_runner`.
+    Use one for each client, outside (before) the SDK's own fallback middleware. It changes nothing in a request but
+    `cache_control`, and a user's string content into the text block it stands for.
+
+    ```python
+    client = Anthropic(middleware=[CacheMiddleware()])
+    ```
+    """
+
+    def __init__(
+        self,
+        policy: Policy = Policy(),
+        *,
+        platform: Platform | None = None,
+        clock: Clock = utc_now,
+        count: CountTokens | None = None,
+        on_event: OnEvent = emit,
+    ) -> None:
+        """Make a middleware that remembers nothing yet.
+
+        Args:
+            policy: How breakpoints are placed.
+            platform: Whose lookback rules hold; told from the form of the model's id if not given.
+            clock: Gives the time as an aware datetime.
+            count: Counts the tokens of a block, given as JSON; without it they are estimated from what was billed.
+            on_event: Told of what happened (`convcache.core.events`); the default logs it.
+        """
+        self._books = Books(scope=Scope(), policy=policy, rules=platform, count=count, on_event=on_event)
+        self._clock = clock
+        self._lineages: LRUCache[str | bytes, _Lineage] = LRUCache(MAX_LINEAGES)
+        self._lock = Lock()
+        self._usage, self._costs = Usage(), Costs()
+
+    @property
+    def usage(self) -> Usage:
+        """All tokens billed to requests that went through."""
+        return self._usage
+
+    @property
+    def costs(self) -> Costs:
+        """What they cost in dollars, and what they would have cost uncached."""
+        return self._costs
+
+    def handle(self, request: APIRequest, call_next: CallNext) -> APIResponse[Any]:
+        """Pass a request on with its breakpoints; see `anthropic.Middleware`."""
+        attempt = self._attempt(request)
+        if attempt is None:
+            return call_next(request)
+        response = call_next(attempt.request)
+        if attempt.may_be_refused(response) and attempt.gives_up(response.read()):
+            response = call_next(attempt.request)
+        if attempt.is_readable(response):
+            attempt.book_body(response.json())
+        return response
+
+    async def handle_async(self, request: APIRequest, call_next: AsyncCallNext) -> AsyncAPIResponse[Any]:
+        """Pass a request on with its breakpoints; see `anthropic.Middleware`."""
+        attempt = self._attempt(request)
+        if attempt is None:
+            return await call_next(request)
+        response = await call_next(attempt.request)
+        if attempt.may_be_refused(response) and attempt.gives_up(await response.read()):
+            response = await call_next(attempt.request)
+        if attempt.is_readable(response):
+            attempt.book_body(await response.json())
+        return response
+
+    def _attempt(self, request: APIRequest) -> "_Attempt | None":
+        if not _is_ours(request):
+            return None
+        body = cast("dict[str, Any]", request.json)
+        attempt = _Attempt(self, request, body, self._clock(), self._books.opened())
+        prompt = self._books.prompt(body)
+        if prompt is None:
+            return attempt
+        if body.get("thread"):
+            attempt.body = self._books.threaded(prompt, body)
+            return attempt
+        lineage = self._lineage(prompt)
+        attempt.ledger = lineage.ledger
+        attempt.plan = self._books.plan(
+            prompt, lineage.ledger, at=attempt.at, anchor=lineage.tail, prewarms=body.get("max_tokens") == 0
+        )
+        attempt.body = self._books.body(attempt.plan, body)
+        return attempt
+
+    def _lineage(self, prompt: Prompt) -> _Lineage:
+        """What is remembered of the conversation that a request goes on from."""
+        with self._lock:
+            if name := _name.get():
+                found = self._lineages.get(name)
+            else:
+                found = next(filter(None, map(self._remembered, reversed(prompt.nodes))), None)
+        return found or _Lineage(self._books.opened(), None)
+
+    def _remembered(self, node: Node) -> _Lineage | None:
+        if node.section != "messages":
+            return None
+        return self._lineages.get(node.digest) or self._lineages.get(node.said)
+
+    def remember(self, attempt: "_Attempt", ledger: Ledger) -> None:
+        """Take what an attempt left as the state of its conversation."""
+        tail = attempt.plan.tail if attempt.plan is not None else None
+        lineage = _Lineage(ledger, tail)
+        with self._lock:
+            if name := attempt.name:
+                self._lineages[name] = lineage
+            if tail is not None and tail.section == "messages":
+                self._lineages[tail.digest] = lineage
+                # A first message may be anybody's; what a model has answered to is one conversation's alone.
+                if tail.path[1] > 0:
+                    self._lineages[tail.said] = lineage
+
+    def add(self, turn: Turn) -> None:
+        """Take a turn that is over into the totals."""
+        with self._lock:
+            self._usage, self._costs = self._usage + turn.actual, self._costs + turn.costs
+        self._books.settled(turn, kept=True)
+
+
+@attrs.define
+class _Attempt:
+    """One HTTP attempt: its request with breakpoints, and the booking of its reply."""
+
+    middleware: CacheMiddleware
+    original: APIRequest
+    body: dict[str, Any]
+    at: datetime
+    ledger: Ledger
+    plan: Plan | None = None
+    name: str | None = attrs.field(factory=_name.get)
+    meter: UsageMeter = attrs.field(factory=UsageMeter)
+    turn: Turn | None = None
+    is_over: bool = False
+
+    @property
+    def request(self) -> APIRequest:
+        """What is passed on: the same request, with another body and a tap on its stream."""
+        stream_cls = (
+            tapped(self.original.stream_cls, self.feed, self.finish) if self.original.stream else None
+        )
+        return derived(self.original, body=self.body, stream_cls=stream_cls)
+
+    def may_be_refused(self, response: APIResponse[Any] | AsyncAPIResponse[Any]) -> bool:
+        return response.status_code == 400 and self.body is not self.original.json  # noqa: PLR2004
+
+    def gives_up(self, said: bytes) -> bool:
+        """Whether our breakpoints were refused; then the next request is as the caller wrote it."""
+        books, model = self.middleware._books, self.body["model"]  # noqa: SLF001 - one concept in two classes
+        if not books.gives_up(self.plan, model, said.decode(errors="replace")):
+            return False
+        self.plan, self.body = None, cast("dict[str, Any]", self.original.json)
+        return True
+
+    def is_readable(self, response: APIResponse[Any] | AsyncAPIResponse[Any]) -> bool:
+        """Whether the reply is a whole message that nobody else is reading as a stream."""
+        headers = {name.lower(): value for name, value in self.original.headers.items()}
+        raw_stream = headers.get("x-stainless-raw-response") == "stream"
+        return response.http_response.is_success and not self.original.stream and not raw_stream
+
+    def book_body(self, message: object) -> None:
+        usage = message.get("usage") if isinstance(message, dict) else None
+        if isinstance(usage, dict):
+            self.book(Usage.of(usage))
+            self.finish()
+
+    def feed(self, event: Any) -> None:
+        """Take an event of the stream: the first one tells the bill, the last ones the reply's tokens."""
+        if event.type in {"message_start", "message_delta", "message_stop"}:
+            self.meter.feed(event.to_dict(mode="json", warnings=False))
+            if self.meter.usage is not None and event.type != "message_stop":
+                self.book(self.meter.usage)
+
+    def book(self, usage: Usage) -> None:
+        """Book what is billed so far. Booking again corrects what was booked."""
+        books, model = self.middleware._books, self.body["model"]  # noqa: SLF001 - one concept in two classes
+        if self.plan is None:
+            ledger, self.turn = books.settle_unplanned(self.ledger, model, usage, at=self.at)
+        else:
+            ledger, self.turn = books.settle(self.ledger, self.plan, usage, at=self.at)
+        self.middleware.remember(self, ledger)
+
+    def finish(self) -> None:
+        """The reply is over, or nobody reads on."""
+        if self.turn is not None and not self.is_over:
+            self.is_over = True
+            self.middleware.add(self.turn)
+
+
+def _is_ours(request: APIRequest) -> bool:
+    """Whether this is a Messages request to plan: not one that is planned already, and not one whose breakpoints
+    must stay as they are, such as the retry of a refused request on credit."""
+    body = request.json
+    return (
+        request.method.lower() == "post"
+        and request.url.split("?")[0].endswith("/v1/messages")
+        and isinstance(body, dict)
+        and isinstance(body.get("messages"), list)
+        and isinstance(body.get("model"), str)
+        and not body.get("fallback_credit_token")
+        and not is_left_alone()
+    )
