@@ -14,6 +14,7 @@ import attrs
 from convcache.emulator import control, models
 from convcache.emulator.answers import Answer, Plain, Refusal
 from convcache.emulator.cache import Cache, Entry
+from convcache.emulator.caller import Caller
 from convcache.emulator.clock import Clock, SystemClock
 from convcache.emulator.errors import ApiError
 from convcache.emulator.faults import NO_FAULT, Fault, FaultQueue
@@ -106,8 +107,9 @@ class Emulator:
         with self._lock:
             request_id = self._logged(request, at)
             fault = self._faults.take() if request.path == _MESSAGES else NO_FAULT
-            answer = self._answer(request, fault, at)
-        start = partial(self._start, request_id, answer, fault)
+            caller = Caller.of(request, self.settings.platform)
+            answer = self._answer(request, caller, fault, at)
+        start = partial(self._start, request_id, answer, caller, fault)
         return Pending(starts_at=at + answer.delay + fault.delay, begin=start, dropped=fault.drops)
 
     def _logged(self, request: Request, at: datetime) -> str:
@@ -116,11 +118,11 @@ class Emulator:
         self._log.arrived(request_id, at=at, method=request.method, path=request.path, body=request.body)
         return request_id
 
-    def _answer(self, request: Request, fault: Fault, at: datetime) -> Answer:
+    def _answer(self, request: Request, caller: Caller, fault: Fault, at: datetime) -> Answer:
         try:
             fault.strike()
             self._admit(request)
-            return self._routed(request, at)
+            return self._routed(request, caller, at)
         except ApiError as error:
             return Refusal(error)
 
@@ -130,10 +132,10 @@ class Emulator:
         if len(request.body) > self.settings.max_request_bytes:
             raise ApiError("Request exceeds the maximum size", status=413)
 
-    def _routed(self, request: Request, at: datetime) -> Answer:
+    def _routed(self, request: Request, caller: Caller, at: datetime) -> Answer:
         match request.method, request.path.rstrip("/"):
             case "POST", path if path == _MESSAGES:
-                return self._messages.received(request, at)
+                return self._messages.received(request, caller, at)
             case "POST", path if path == _COUNT:
                 return self._messages.counted(request, at)
             case "GET", path if path == _MODELS:
@@ -144,12 +146,12 @@ class Emulator:
                 raise ApiError("Method Not Allowed", status=405)
         raise ApiError("Not Found", status=404)
 
-    def _start(self, request_id: str, answer: Answer, fault: Fault, at: datetime) -> Response:
+    def _start(self, request_id: str, answer: Answer, caller: Caller, fault: Fault, at: datetime) -> Response:
         with self._lock:
             started = answer.start(request_id, at)
             response = attrs.evolve(
                 started.response,
-                headers={**started.response.headers, "request-id": request_id},
+                headers={**started.response.headers, **caller.headers, "request-id": request_id},
                 chunks=fault.cut(started.response.chunks),
                 cut=fault.cut_after is not None,
             )

@@ -13,6 +13,7 @@ import attrs
 from convcache.emulator import sse
 from convcache.emulator.answers import Plain, Started
 from convcache.emulator.cache import Bill, Breakpoint, Cache
+from convcache.emulator.caller import Caller
 from convcache.emulator.errors import ApiError
 from convcache.emulator.log import Hit, Usage
 from convcache.emulator.marks import breakpoints
@@ -39,9 +40,9 @@ class Messages:
     replies: Replies
     count_tokens: CountTokens
 
-    def received(self, request: Request, at: datetime) -> "MessageAnswer":
+    def received(self, request: Request, caller: Caller, at: datetime) -> "MessageAnswer":
         valid = accepted(_parsed(request.body))
-        steps = self._steps(valid)
+        steps = self._steps(valid, caller.scope)
         tail = self.settings.residual_tail_tokens
         bill = self.cache.bill(steps, self._breakpoints(valid, steps), tail=tail, at=at)
         return MessageAnswer(self, valid, bill, _hit(steps, bill))
@@ -52,8 +53,8 @@ class Messages:
             {"input_tokens": (steps[-1].tokens if steps else 0) + self.settings.residual_tail_tokens}
         )
 
-    def _steps(self, valid: Accepted) -> list[Step]:
-        return self.reader.steps(valid.body, valid.model, pieces=valid.pieces)
+    def _steps(self, valid: Accepted, scope: str = "") -> list[Step]:
+        return self.reader.steps(valid.body, valid.model, scope=scope, pieces=valid.pieces)
 
     def _breakpoints(self, valid: Accepted, steps: Sequence[Step]) -> list[Breakpoint]:
         """The marks that count: those whose prefix is long enough."""
