@@ -12,18 +12,22 @@ from typing import Any
 import attrs
 
 from convcache.emulator import control, models
-from convcache.emulator.answers import Answer, Plain, Refusal
+from convcache.emulator.answers import Answer, Plain, Refusal, Started
 from convcache.emulator.cache import Cache, Entry
 from convcache.emulator.caller import Caller
+from convcache.emulator.chance import Chance
 from convcache.emulator.clock import Clock, SystemClock
+from convcache.emulator.diagnostics import Diagnostics
 from convcache.emulator.errors import ApiError
 from convcache.emulator.faults import NO_FAULT, Fault, FaultQueue
+from convcache.emulator.limits import InputLimit
 from convcache.emulator.log import Record, RequestLog
 from convcache.emulator.messages import Messages
 from convcache.emulator.prompt import PromptReader
 from convcache.emulator.replies import AttentiveReplies, Replies, ScriptedReplies
 from convcache.emulator.replies.signature import token
 from convcache.emulator.settings import Settings
+from convcache.emulator.threads import Threads
 from convcache.emulator.tokens import CountTokens, estimated_tokens
 from convcache.emulator.wire import Pending, Request, Response
 
@@ -65,6 +69,10 @@ class Emulator:
             reader=PromptReader(settings, counter),
             replies=self.replies,
             count_tokens=counter,
+            threads=Threads(settings),
+            diagnostics=Diagnostics(settings),
+            limit=InputLimit(settings.input_tokens_per_minute),
+            chance=Chance(settings.seed),
         )
 
     @property
@@ -89,10 +97,15 @@ class Emulator:
         with self._lock:
             self._faults.add(faults)
 
+    def evict(self, *digests: str) -> int:
+        """Loses entries before their time, all of them if none is named; tells how many."""
+        with self._lock:
+            return self._cache.evict(digests, self.clock.now())
+
     def reset(self) -> None:
         """Forgets entries, requests, scripted replies and faults; the clock goes on."""
         with self._lock:
-            for memory in (self._cache, self._log, self._faults, self.replies):
+            for memory in (self._cache, self._log, self._faults, self._messages, self.replies):
                 memory.clear()
 
     def receive(self, request: Request, *, at: datetime) -> Pending:
@@ -148,7 +161,7 @@ class Emulator:
 
     def _start(self, request_id: str, answer: Answer, caller: Caller, fault: Fault, at: datetime) -> Response:
         with self._lock:
-            started = answer.start(request_id, at)
+            started = _started(answer, request_id, at)
             response = attrs.evolve(
                 started.response,
                 headers={**started.response.headers, **caller.headers, "request-id": request_id},
@@ -163,6 +176,13 @@ class Emulator:
                 breakpoints=started.breakpoints,
             )
         return response
+
+
+def _started(answer: Answer, request_id: str, at: datetime) -> Started:
+    try:
+        return answer.start(request_id, at)
+    except ApiError as error:
+        return Refusal(error).start(request_id, at)
 
 
 def _scriptable(replies: Replies) -> ScriptedReplies:

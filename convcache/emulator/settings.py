@@ -19,6 +19,11 @@ def _not_negative(instance: object, attribute: "attrs.Attribute[timedelta]", val
         raise ValueError(f"{attribute.name} must not be negative ({value}).")
 
 
+def _share(instance: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"{attribute.name} must be between 0 and 1 ({value}).")
+
+
 @attrs.frozen(kw_only=True)
 class Settings:
     """How this emulator behaves where the API has variants or the documents are silent."""
@@ -41,6 +46,26 @@ class Settings:
     """From the start of a request to the start of its response."""
     chunk_delay: timedelta = attrs.field(default=NO_TIME, validator=_not_negative)
     """Between one chunk of a response and the next."""
+    best_effort_miss_rate: float = attrs.field(default=0.0, validator=_share)
+    """How often a request finds nothing although it is there, as a share; real hits are best effort."""
+    grace_after_expiry: timedelta = attrs.field(default=NO_TIME, validator=_not_negative)
+    """How long an entry can still be read after its TTL; the documents promise a minimum only."""
+    input_tokens_per_minute: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.ge(1))
+    )
+    """Rate limit for each family of models on tokens that are written or uncached; `None` is no limit."""
+    diagnostics: Literal["at_once", "pending"] = attrs.field(
+        default="at_once", validator=attrs.validators.in_(("at_once", "pending"))
+    )
+    """Whether a comparison is finished in time to be told, or the reason stays `null`."""
+    thread_marks: int = attrs.field(default=4, validator=attrs.validators.in_((3, 4)))
+    """How many breakpoints a thread request may carry: as documented, or one less, as refused in September 2026."""
+    thread_unsupported: tuple[str, ...] = ("context_management", "fallbacks")
+    """What threads refuse: request fields, or `hipaa` or `inference_hooks` for an organization that has them."""
+    batch_delay: timedelta = attrs.field(default=timedelta(minutes=1), validator=_not_negative)
+    """From the creation of a batch to its end; its requests are served evenly on the way."""
+    batch_hit_rate: float = attrs.field(default=1.0, validator=_share)
+    """How often a request of a batch finds what is there, as a share; the documents speak of 0.3 to 0.98."""
     max_request_bytes: int = 32 * 1024 * 1024
     """Longer bodies are refused with 413, as the API does."""
     kept_body_bytes: int = 256 * 1024 * 1024
