@@ -8,7 +8,7 @@ from typing import Final
 
 import attrs
 
-from convcache.emulator.settings import Platform
+from convcache.emulator.platforms import PLATFORMS, Platform
 from convcache.emulator.wire import Request
 
 WORKSPACE_HEADER: Final = "anthropic-workspace-id"
@@ -22,6 +22,8 @@ class Caller:
     platform: Platform
     workspace: str = DEFAULT_WORKSPACE
     betas: frozenset[str] = frozenset()
+    version: str = ""
+    """The version of the API that is spoken; none is older than every date."""
 
     @classmethod
     def of(cls, request: Request, platform: Platform) -> "Caller":
@@ -30,14 +32,15 @@ class Caller:
             platform=platform,
             workspace=request.headers.get(WORKSPACE_HEADER) or DEFAULT_WORKSPACE,
             betas=frozenset(beta.strip() for beta in named if beta.strip()),
+            version=request.headers.get("anthropic-version", ""),
         )
 
     @property
     def scope(self) -> str:
-        """What nothing is shared across: a workspace, or on Bedrock the whole organization."""
-        return self.workspace if self.platform == "claude" else ""
+        """What nothing is shared across: a workspace, or on some platforms the whole organization."""
+        return self.workspace if PLATFORMS[self.platform].by_workspace else ""
 
     @property
     def headers(self) -> Mapping[str, str]:
         """What every answer says about who asked."""
-        return {WORKSPACE_HEADER: self.workspace} if self.platform == "claude" else {}
+        return {WORKSPACE_HEADER: self.workspace} if PLATFORMS[self.platform].by_workspace else {}

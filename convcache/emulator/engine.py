@@ -24,6 +24,7 @@ from convcache.emulator.limits import InputLimit
 from convcache.emulator.log import Record, RequestLog
 from convcache.emulator.messages import Messages
 from convcache.emulator.prompt import PromptReader
+from convcache.emulator.reading import Reader
 from convcache.emulator.replies import AttentiveReplies, Replies, ScriptedReplies
 from convcache.emulator.replies.signature import token
 from convcache.emulator.settings import Settings
@@ -66,7 +67,7 @@ class Emulator:
         self._messages = Messages(
             settings=settings,
             cache=self._cache,
-            reader=PromptReader(settings, counter),
+            reader=Reader(settings, PromptReader(settings, counter)),
             replies=self.replies,
             count_tokens=counter,
             threads=Threads(settings),
@@ -150,7 +151,7 @@ class Emulator:
             case "POST", path if path == _MESSAGES:
                 return self._messages.received(request, caller, at)
             case "POST", path if path == _COUNT:
-                return self._messages.counted(request, at)
+                return self._messages.counted(request, caller)
             case "GET", path if path == _MODELS:
                 return Plain(models.listed())
             case "GET", path if path.startswith(f"{_MODELS}/"):

@@ -12,15 +12,15 @@ import attrs
 
 from convcache.emulator import sse
 from convcache.emulator.answers import Plain, Started
-from convcache.emulator.cache import Bill, Breakpoint, Cache
+from convcache.emulator.cache import Bill, Cache
 from convcache.emulator.caller import Caller
 from convcache.emulator.chance import Chance
 from convcache.emulator.diagnostics import Diagnostics, Fingerprint
 from convcache.emulator.errors import ApiError
 from convcache.emulator.limits import InputLimit
 from convcache.emulator.log import Hit, Usage
-from convcache.emulator.marks import breakpoints
-from convcache.emulator.prompt import PromptReader, Step
+from convcache.emulator.prompt import Step
+from convcache.emulator.reading import Reader
 from convcache.emulator.replies import Replies, Reply
 from convcache.emulator.replies.signature import token
 from convcache.emulator.rules import accepted
@@ -42,7 +42,7 @@ class Messages:
 
     settings: Settings
     cache: Cache
-    reader: PromptReader
+    reader: Reader
     replies: Replies
     count_tokens: CountTokens
     threads: Threads
@@ -60,12 +60,12 @@ class Messages:
             ApiError: It is refused; then nothing has changed.
         """
         turn = self.threads.taken_up(asked, caller, at)
-        valid = accepted(turn.body)
-        steps = self._steps(valid, caller.scope)
+        valid = accepted(turn.body, settings=self.settings, caller=caller)
+        reading = self.reader.read(valid, caller)
         fingerprint = self.diagnostics.fingerprint(valid, caller, at)
         bill = self.cache.bill(
-            steps,
-            self._breakpoints(valid, steps),
+            reading.steps,
+            reading.breakpoints,
             tail=self.settings.residual_tail_tokens,
             at=at,
             missed=self.chance.strikes(self._miss_rate(tier)),
@@ -76,7 +76,7 @@ class Messages:
             api=self,
             valid=valid,
             bill=bill,
-            hit=_hit(steps, bill),
+            hit=_hit(reading.steps, bill),
             turn=turn,
             fingerprint=fingerprint,
             tier=tier,
@@ -88,30 +88,14 @@ class Messages:
         for memory in (self.threads, self.diagnostics, self.limit, self.chance):
             memory.clear()
 
-    def counted(self, request: Request, at: datetime) -> Plain:
-        steps = self._steps(accepted(_parsed(request.body), counting=True))
-        return Plain(
-            {"input_tokens": (steps[-1].tokens if steps else 0) + self.settings.residual_tail_tokens}
-        )
+    def counted(self, request: Request, caller: Caller) -> Plain:
+        valid = accepted(_parsed(request.body), counting=True, settings=self.settings, caller=caller)
+        reading = self.reader.read(valid, caller)
+        return Plain({"input_tokens": reading.tokens + self.settings.residual_tail_tokens})
 
     def _miss_rate(self, tier: Tier) -> float:
         settings = self.settings
         return 1 - settings.batch_hit_rate if tier == "batch" else settings.best_effort_miss_rate
-
-    def _steps(self, valid: Accepted, scope: str = "") -> list[Step]:
-        return self.reader.steps(valid.body, valid.model, scope=scope, pieces=valid.pieces)
-
-    def _breakpoints(self, valid: Accepted, steps: Sequence[Step]) -> list[Breakpoint]:
-        """The marks that count: those whose prefix is long enough."""
-        asked = breakpoints(valid.explicit, valid.automatic)
-        minimum = valid.model.minimum if self.settings.minimum is None else self.settings.minimum
-        return [
-            Breakpoint(
-                index=index, path=step.path, digest=step.digest, tokens=step.tokens, ttl=asked[step.path]
-            )
-            for index, step in enumerate(steps)
-            if step.path in asked and step.tokens >= minimum
-        ]
 
 
 @attrs.frozen(kw_only=True)
