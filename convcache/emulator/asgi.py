@@ -114,7 +114,13 @@ def application(emulator: Emulator, connections: set[Any]) -> Starlette:
         except ClientDisconnect:
             return _Nothing()
         headers = {name.lower(): value for name, value in request.headers.items()}
-        received = Request(method=request.method, path=request.url.path, headers=headers, body=body)
+        received = Request(
+            method=request.method,
+            path=request.url.path,
+            headers=headers,
+            body=body,
+            query=request.url.query,
+        )
         return _Answering(emulator, emulator.receive(received, at=at), connections)
 
     return Starlette(routes=[Route("/{path:path}", endpoint, methods=_METHODS)])

@@ -3,7 +3,7 @@
 Knows digests, tokens, TTLs and time as an argument. Must not know requests, models or replies.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -70,13 +70,26 @@ class Cache:
         self._writes = 0
 
     def alive(self, at: datetime) -> list[Entry]:
-        return [entry for entry in self._entries.values() if entry.lives(at)]
+        return [entry for entry in self._entries.values() if self._lives(entry, at)]
 
     def clear(self) -> None:
         self._entries.clear()
 
+    def evict(self, digests: Collection[str], at: datetime) -> int:
+        """Loses entries before their time, all of them if none is named; tells how many were alive."""
+        lost = [entry.digest for entry in self.alive(at) if not digests or entry.digest in digests]
+        for digest in lost:
+            del self._entries[digest]
+        return len(lost)
+
     def bill(
-        self, steps: Sequence[Step], breakpoints: Sequence[Breakpoint], *, tail: int, at: datetime
+        self,
+        steps: Sequence[Step],
+        breakpoints: Sequence[Breakpoint],
+        *,
+        tail: int,
+        at: datetime,
+        missed: bool = False,
     ) -> Bill:
         """What a request will read and write: A, then 1h up to B, then 5m up to C, and the rest uncached.
 
@@ -85,8 +98,9 @@ class Cache:
             breakpoints: Those that count, in prefix order.
             tail: Tokens after the last block.
             at: When the request started.
+            missed: Whether it finds nothing, whatever is there.
         """
-        reach = self._longest_hit(steps, breakpoints, at)
+        reach = -1 if missed else self._longest_hit(steps, breakpoints, at)
         hit = self._entries[steps[reach].digest] if reach >= 0 else None
         a = hit.tokens if hit else 0
         b = max((mark.tokens for mark in breakpoints if mark.ttl == "1h" and mark.index > reach), default=a)
@@ -118,14 +132,14 @@ class Cache:
         for mark in reversed(breakpoints):
             for index in _window(steps, mark.index):
                 entry = self._entries.get(steps[index].digest)
-                if entry and entry.lives(at):
+                if entry and self._lives(entry, at):
                     return index
         return -1
 
     def _renew(self, mark: Breakpoint, hit: Entry, at: datetime) -> None:
         """A breakpoint below the hit is prolonged if it lives; else it comes back, for no longer than the hit."""
         entry = self._entries.get(mark.digest)
-        if entry and entry.lives(at):
+        if entry and self._lives(entry, at):
             if self._settings.refresh == "breakpoints":
                 self._keep(entry.used(at), at)
         else:
@@ -137,10 +151,13 @@ class Cache:
     def _keep(self, entry: Entry, at: datetime) -> None:
         """Two requests that overlapped leave one entry: the longer TTL, the later end."""
         known = self._entries.get(entry.digest)
-        if known and known.lives(at):
+        if known and self._lives(known, at):
             ttl, expires_at = max(known.ttl, entry.ttl), max(known.expires_at, entry.expires_at)
             entry = attrs.evolve(entry, ttl=ttl, expires_at=expires_at)
         self._entries[entry.digest] = entry
+
+    def _lives(self, entry: Entry, at: datetime) -> bool:
+        return entry.lives(at - self._settings.grace_after_expiry)
 
     def _sweep(self, at: datetime) -> None:
         self._writes += 1

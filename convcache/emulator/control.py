@@ -114,6 +114,14 @@ def _fail(emulator: "Emulator", body: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"queued": len(faults)}
 
 
+def _evict(emulator: "Emulator", body: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not body:
+        return {"evicted": emulator.evict()}
+    if body.keys() == {"digest"} and isinstance(body["digest"], str):
+        return {"evicted": emulator.evict(body["digest"])}
+    raise ValueError('the body must be {"digest": "of one entry"}, or {} for all entries')
+
+
 def _list(body: Mapping[str, Any], key: str) -> list[Any]:
     values = body.get(key)
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
@@ -133,5 +141,6 @@ _ACTIONS: Final[Mapping[tuple[str, str], Callable[["Emulator", Mapping[str, Any]
     ("GET", "entries"): _entries,
     ("POST", "replies"): _script,
     ("POST", "faults"): _fail,
+    ("POST", "evict"): _evict,
     ("POST", "reset"): _reset,
 }

@@ -12,17 +12,23 @@ from typing import Any
 import attrs
 
 from convcache.emulator import control, models
-from convcache.emulator.answers import Answer, Plain, Refusal
+from convcache.emulator.answers import Answer, Plain, Refusal, Started
 from convcache.emulator.cache import Cache, Entry
+from convcache.emulator.caller import Caller
+from convcache.emulator.chance import Chance
 from convcache.emulator.clock import Clock, SystemClock
+from convcache.emulator.diagnostics import Diagnostics
 from convcache.emulator.errors import ApiError
 from convcache.emulator.faults import NO_FAULT, Fault, FaultQueue
+from convcache.emulator.limits import InputLimit
 from convcache.emulator.log import Record, RequestLog
 from convcache.emulator.messages import Messages
 from convcache.emulator.prompt import PromptReader
+from convcache.emulator.reading import Reader
 from convcache.emulator.replies import AttentiveReplies, Replies, ScriptedReplies
 from convcache.emulator.replies.signature import token
 from convcache.emulator.settings import Settings
+from convcache.emulator.threads import Threads
 from convcache.emulator.tokens import CountTokens, estimated_tokens
 from convcache.emulator.wire import Pending, Request, Response
 
@@ -61,9 +67,13 @@ class Emulator:
         self._messages = Messages(
             settings=settings,
             cache=self._cache,
-            reader=PromptReader(settings, counter),
+            reader=Reader(settings, PromptReader(settings, counter)),
             replies=self.replies,
             count_tokens=counter,
+            threads=Threads(settings),
+            diagnostics=Diagnostics(settings),
+            limit=InputLimit(settings.input_tokens_per_minute),
+            chance=Chance(settings.seed),
         )
 
     @property
@@ -88,10 +98,15 @@ class Emulator:
         with self._lock:
             self._faults.add(faults)
 
+    def evict(self, *digests: str) -> int:
+        """Loses entries before their time, all of them if none is named; tells how many."""
+        with self._lock:
+            return self._cache.evict(digests, self.clock.now())
+
     def reset(self) -> None:
         """Forgets entries, requests, scripted replies and faults; the clock goes on."""
         with self._lock:
-            for memory in (self._cache, self._log, self._faults, self.replies):
+            for memory in (self._cache, self._log, self._faults, self._messages, self.replies):
                 memory.clear()
 
     def receive(self, request: Request, *, at: datetime) -> Pending:
@@ -106,8 +121,9 @@ class Emulator:
         with self._lock:
             request_id = self._logged(request, at)
             fault = self._faults.take() if request.path == _MESSAGES else NO_FAULT
-            answer = self._answer(request, fault, at)
-        start = partial(self._start, request_id, answer, fault)
+            caller = Caller.of(request, self.settings.platform)
+            answer = self._answer(request, caller, fault, at)
+        start = partial(self._start, request_id, answer, caller, fault)
         return Pending(starts_at=at + answer.delay + fault.delay, begin=start, dropped=fault.drops)
 
     def _logged(self, request: Request, at: datetime) -> str:
@@ -116,11 +132,11 @@ class Emulator:
         self._log.arrived(request_id, at=at, method=request.method, path=request.path, body=request.body)
         return request_id
 
-    def _answer(self, request: Request, fault: Fault, at: datetime) -> Answer:
+    def _answer(self, request: Request, caller: Caller, fault: Fault, at: datetime) -> Answer:
         try:
             fault.strike()
             self._admit(request)
-            return self._routed(request, at)
+            return self._routed(request, caller, at)
         except ApiError as error:
             return Refusal(error)
 
@@ -130,12 +146,12 @@ class Emulator:
         if len(request.body) > self.settings.max_request_bytes:
             raise ApiError("Request exceeds the maximum size", status=413)
 
-    def _routed(self, request: Request, at: datetime) -> Answer:
+    def _routed(self, request: Request, caller: Caller, at: datetime) -> Answer:
         match request.method, request.path.rstrip("/"):
             case "POST", path if path == _MESSAGES:
-                return self._messages.received(request, at)
+                return self._messages.received(request, caller, at)
             case "POST", path if path == _COUNT:
-                return self._messages.counted(request, at)
+                return self._messages.counted(request, caller)
             case "GET", path if path == _MODELS:
                 return Plain(models.listed())
             case "GET", path if path.startswith(f"{_MODELS}/"):
@@ -144,12 +160,12 @@ class Emulator:
                 raise ApiError("Method Not Allowed", status=405)
         raise ApiError("Not Found", status=404)
 
-    def _start(self, request_id: str, answer: Answer, fault: Fault, at: datetime) -> Response:
+    def _start(self, request_id: str, answer: Answer, caller: Caller, fault: Fault, at: datetime) -> Response:
         with self._lock:
-            started = answer.start(request_id, at)
+            started = _started(answer, request_id, at)
             response = attrs.evolve(
                 started.response,
-                headers={**started.response.headers, "request-id": request_id},
+                headers={**started.response.headers, **caller.headers, "request-id": request_id},
                 chunks=fault.cut(started.response.chunks),
                 cut=fault.cut_after is not None,
             )
@@ -161,6 +177,13 @@ class Emulator:
                 breakpoints=started.breakpoints,
             )
         return response
+
+
+def _started(answer: Answer, request_id: str, at: datetime) -> Started:
+    try:
+        return answer.start(request_id, at)
+    except ApiError as error:
+        return Refusal(error).start(request_id, at)
 
 
 def _scriptable(replies: Replies) -> ScriptedReplies:

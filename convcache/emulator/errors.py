@@ -3,6 +3,7 @@
 Knows the API's error types. Must not know why something was refused; the rules do.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 TYPES: Final = {
@@ -24,19 +25,25 @@ TYPES: Final = {
 class ApiError(Exception):
     """A request that is answered with an error."""
 
-    def __init__(self, message: str, *, status: int = 400, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        headers: Mapping[str, str] | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.status = status
         self.headers = headers or {}
+        self.details = details
 
     @property
     def type(self) -> str:
         return TYPES.get(self.status, "api_error" if self.status >= 500 else "invalid_request_error")  # noqa: PLR2004
 
     def body(self, request_id: str) -> dict[str, Any]:
-        return {
-            "type": "error",
-            "error": {"type": self.type, "message": self.message},
-            "request_id": request_id,
-        }
+        error = {"type": self.type, "message": self.message}
+        details = {"details": self.details} if self.details else {}
+        return {"type": "error", "error": {**error, **details}, "request_id": request_id}

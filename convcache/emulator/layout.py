@@ -4,10 +4,13 @@ Knows where blocks stand and what path names them. Must not know hashing, breakp
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 Section = Literal["tools", "system", "messages"]
 Body = Mapping[str, Any]
+
+EFFORT: Final = "output_config"
+"""The type of a piece that is no block: the effort a system message sets from there on."""
 
 
 class Piece(NamedTuple):
@@ -38,6 +41,12 @@ def blocks_of(content: Any) -> tuple[list[Mapping[str, Any]], bool]:
     return list(content or ()), False
 
 
+def is_deferred(tool: Mapping[str, Any]) -> bool:
+    """Whether a tool stays out of the prompt until it is found or added; a toolset says so for its tools."""
+    default = tool.get("default_config")
+    return bool(tool.get("defer_loading") or (isinstance(default, Mapping) and default.get("defer_loading")))
+
+
 def _tools(body: Body) -> Iterator[Piece]:
     for index, tool in enumerate(body.get("tools") or ()):
         yield Piece(f"tools.{index}", "tools", "tools", tool)
@@ -53,7 +62,10 @@ def _system(body: Body) -> Iterator[Piece]:
 
 def _messages(body: Body) -> Iterator[Piece]:
     for number, message in enumerate(body["messages"]):
-        blocks, from_string = blocks_of(message["content"])
+        blocks, from_string = blocks_of(message.get("content"))
+        if message.get("output_config"):
+            effort = {"type": EFFORT, **message["output_config"]}
+            yield Piece(f"messages.{number}.output_config", "messages", message["role"], effort, number)
         turn_scoped = message.get("clear_at") == "next_user_message"
         for index, block in enumerate(blocks):
             path = f"messages.{number}.content.{index}"

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import attrs
 
-from convcache.emulator.layout import Body, Piece
+from convcache.emulator.layout import EFFORT, Body, Piece, is_deferred
 
 TTLS: Final = {"5m": timedelta(minutes=5), "1h": timedelta(hours=1)}
-UNMARKABLE: Final = frozenset({"thinking", "redacted_thinking", "mcp_tool_listing"})
+UNMARKABLE: Final = frozenset({"thinking", "redacted_thinking", "mcp_tool_listing", "fallback", EFFORT})
 
 
 @attrs.frozen
@@ -42,18 +42,36 @@ def automatic_mark(body: Body, pieces: Sequence[Piece]) -> Mark | None:
     return Mark("cache_control", ttl_of(body["cache_control"]), target) if target else None
 
 
-def breakpoints(explicit: Sequence[Mark], automatic: Mark | None) -> dict[str, str]:
-    """The TTL asked for at each marked block, by its path."""
-    marks = [*explicit, automatic] if automatic else explicit
+def breakpoints(pieces: Sequence[Piece], explicit: Sequence[Mark], automatic: Mark | None) -> dict[str, str]:
+    """The TTL asked for at each block where a mark acts, by its path."""
+    ends = _ends_of_batches(pieces)
     ttls: dict[str, str] = {}
-    for mark in marks:
-        if mark.path == mark.carrier.path or mark.carrier.path not in ttls:
-            ttls[mark.carrier.path] = mark.ttl
+    for mark in [*explicit, automatic] if automatic else explicit:
+        place = ends.get(mark.carrier.path, mark.carrier.path)
+        if mark.path == mark.carrier.path or place not in ttls:
+            ttls[place] = mark.ttl
     return ttls
 
 
+def _ends_of_batches(pieces: Sequence[Piece]) -> dict[str, str]:
+    """The last block of its batch, for each action of a toolset's batch: marks on any of them act there."""
+    ends: dict[str, str] = {}
+    end: Piece | None = None
+    for piece in reversed(pieces):
+        if end is None or _batch(piece) != _batch(end):
+            end = piece
+        if _batch(piece):
+            ends[piece.path] = end.path
+    return ends
+
+
+def _batch(piece: Piece) -> tuple[int, str, str] | None:
+    toolset = piece.block.get("toolset_name")
+    return (piece.message, piece.type, str(toolset)) if toolset else None
+
+
 def can_carry_mark(piece: Piece) -> bool:
-    if piece.type in UNMARKABLE or piece.turn_scoped or piece.block.get("defer_loading"):
+    if piece.type in UNMARKABLE or piece.turn_scoped or is_deferred(piece.block):
         return False
     return piece.type != "text" or bool(str(piece.block.get("text") or "").strip())
 

@@ -6,24 +6,31 @@ Knows how prompt, cache and replies come together in a message. Must not know ro
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
 from convcache.emulator import sse
 from convcache.emulator.answers import Plain, Started
-from convcache.emulator.cache import Bill, Breakpoint, Cache
+from convcache.emulator.cache import Bill, Cache
+from convcache.emulator.caller import Caller
+from convcache.emulator.chance import Chance
+from convcache.emulator.diagnostics import Diagnostics, Fingerprint
 from convcache.emulator.errors import ApiError
+from convcache.emulator.limits import InputLimit
 from convcache.emulator.log import Hit, Usage
-from convcache.emulator.marks import breakpoints
-from convcache.emulator.prompt import PromptReader, Step
+from convcache.emulator.prompt import Step
+from convcache.emulator.reading import Reader
 from convcache.emulator.replies import Replies, Reply
 from convcache.emulator.replies.signature import token
 from convcache.emulator.rules import accepted
 from convcache.emulator.rules.accepted import Accepted
 from convcache.emulator.settings import Settings
+from convcache.emulator.threads import Threads, Turn
 from convcache.emulator.tokens import CountTokens
 from convcache.emulator.wire import Chunk, Request, Response, json_response
+
+Tier = Literal["standard", "batch"]
 
 _PREWARMED = Reply(content=(), stop_reason="max_tokens", output_tokens=0)
 _STREAM_HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
@@ -35,40 +42,63 @@ class Messages:
 
     settings: Settings
     cache: Cache
-    reader: PromptReader
+    reader: Reader
     replies: Replies
     count_tokens: CountTokens
+    threads: Threads
+    diagnostics: Diagnostics
+    limit: InputLimit
+    chance: Chance
 
-    def received(self, request: Request, at: datetime) -> "MessageAnswer":
-        valid = accepted(_parsed(request.body))
-        steps = self._steps(valid)
-        tail = self.settings.residual_tail_tokens
-        bill = self.cache.bill(steps, self._breakpoints(valid, steps), tail=tail, at=at)
-        return MessageAnswer(self, valid, bill, _hit(steps, bill))
+    def received(self, request: Request, caller: Caller, at: datetime) -> "MessageAnswer":
+        return self.answer(_parsed(request.body), caller, at)
 
-    def counted(self, request: Request, at: datetime) -> Plain:
-        steps = self._steps(accepted(_parsed(request.body), counting=True))
-        return Plain(
-            {"input_tokens": (steps[-1].tokens if steps else 0) + self.settings.residual_tail_tokens}
+    def answer(self, asked: Any, caller: Caller, at: datetime, *, tier: Tier = "standard") -> "MessageAnswer":
+        """What a parsed request will be answered with.
+
+        Raises:
+            ApiError: It is refused; then nothing has changed.
+        """
+        turn = self.threads.taken_up(asked, caller, at)
+        valid = accepted(turn.body, settings=self.settings, caller=caller)
+        reading = self.reader.read(valid, caller)
+        fingerprint = self.diagnostics.fingerprint(valid, caller, at)
+        bill = self.cache.bill(
+            reading.steps,
+            reading.breakpoints,
+            tail=self.settings.residual_tail_tokens,
+            at=at,
+            missed=self.chance.strikes(self._miss_rate(tier)),
+        )
+        headers = self.limit.admit(valid.model.name, bill) if tier == "standard" else {}
+        self.threads.expected(turn, at + self.settings.first_token_delay)
+        return MessageAnswer(
+            api=self,
+            valid=valid,
+            bill=bill,
+            hit=_hit(reading.steps, bill),
+            turn=turn,
+            fingerprint=fingerprint,
+            tier=tier,
+            headers=headers,
         )
 
-    def _steps(self, valid: Accepted) -> list[Step]:
-        return self.reader.steps(valid.body, valid.model, pieces=valid.pieces)
+    def clear(self) -> None:
+        """Forgets what it keeps about earlier requests besides the cache."""
+        for memory in (self.threads, self.diagnostics, self.limit, self.chance):
+            memory.clear()
 
-    def _breakpoints(self, valid: Accepted, steps: Sequence[Step]) -> list[Breakpoint]:
-        """The marks that count: those whose prefix is long enough."""
-        asked = breakpoints(valid.explicit, valid.automatic)
-        minimum = valid.model.minimum if self.settings.minimum is None else self.settings.minimum
-        return [
-            Breakpoint(
-                index=index, path=step.path, digest=step.digest, tokens=step.tokens, ttl=asked[step.path]
-            )
-            for index, step in enumerate(steps)
-            if step.path in asked and step.tokens >= minimum
-        ]
+    def counted(self, request: Request, caller: Caller) -> Plain:
+        valid = accepted(_parsed(request.body), counting=True, settings=self.settings, caller=caller)
+        reading = self.reader.read(valid, caller)
+        return Plain({"input_tokens": reading.tokens + self.settings.residual_tail_tokens})
+
+    def _miss_rate(self, tier: Tier) -> float:
+        settings = self.settings
+        return 1 - settings.batch_hit_rate if tier == "batch" else settings.best_effort_miss_rate
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class MessageAnswer:
     """A message that waits to be begun; until then nothing is written and no reply is used up."""
 
@@ -76,19 +106,38 @@ class MessageAnswer:
     valid: Accepted
     bill: Bill
     hit: Hit | None
+    turn: Turn
+    fingerprint: Fingerprint | None
+    tier: Tier
+    headers: Mapping[str, str]
 
     @property
     def delay(self) -> timedelta:
         return self.api.settings.first_token_delay
 
     def start(self, request_id: str, at: datetime) -> Started:
-        body = self.valid.body
+        message, usage = self.begun(request_id, at)
+        streamed = self.valid.body.get("stream")
+        response = self._streamed(message, at) if streamed else json_response(message, at=at)
+        self.api.threads.hold(self.turn, message, ends_at=response.chunks[-1].at)
+        response = attrs.evolve(response, headers={**response.headers, **self.headers})
+        return Started(response=response, usage=usage, hit=self.hit, breakpoints=self.bill.breakpoints)
+
+    def begun(self, request_id: str, at: datetime) -> tuple[dict[str, Any], Usage]:
+        """The message and its bill, once everything that follows from its beginning is done.
+
+        Raises:
+            ApiError: Its thread was continued by another request meanwhile.
+        """
+        self.api.threads.check_free(self.turn, at)
+        body, diagnostics = self.valid.body, self.api.diagnostics
         reply = self.api.replies.reply(body) if body["max_tokens"] else _PREWARMED
         self.api.cache.carry_out(self.bill)
         usage = Usage.of(self.bill, output=self._output_tokens(reply))
         message = self._message("msg_" + token("message", request_id, length=24), reply, usage)
-        response = self._streamed(message, at) if body.get("stream") else json_response(message, at=at)
-        return Started(response=response, usage=usage, hit=self.hit, breakpoints=self.bill.breakpoints)
+        message["diagnostics"] = diagnostics.diagnosed(body, self.fingerprint, at)
+        diagnostics.remember(message["id"], self.fingerprint, at)
+        return message, usage
 
     def _output_tokens(self, reply: Reply) -> int:
         if reply.output_tokens is not None:
@@ -105,7 +154,7 @@ class MessageAnswer:
             "stop_reason": reply.stop_reason,
             "stop_sequence": reply.stop_sequence,
             "stop_details": None,
-            "usage": usage_on_the_wire(usage),
+            "usage": usage_on_the_wire(usage, self.tier),
         }
 
     def _streamed(self, message: Mapping[str, Any], at: datetime) -> Response:
@@ -116,7 +165,7 @@ class MessageAnswer:
         return Response(status=200, headers=_STREAM_HEADERS, chunks=tuple(chunks))
 
 
-def usage_on_the_wire(usage: Usage) -> dict[str, Any]:
+def usage_on_the_wire(usage: Usage, tier: Tier = "standard") -> dict[str, Any]:
     """Usage as a message carries it."""
     return {
         "input_tokens": usage.uncached,
@@ -127,7 +176,7 @@ def usage_on_the_wire(usage: Usage) -> dict[str, Any]:
             "ephemeral_1h_input_tokens": usage.written_1h,
         },
         "output_tokens": usage.output,
-        "service_tier": "standard",
+        "service_tier": tier,
     }
 
 

@@ -1,7 +1,6 @@
 """The prompt as the cache sees it: a chain of digests over the blocks that are really read.
 
-Knows what is rendered (string forms, deferred tools, earlier thinking) and how blocks are hashed and counted.
-Must not know entries, time or money.
+Knows how blocks are hashed and counted, and what is a position. Must not know what is rendered; `rendering` does.
 """
 
 import json
@@ -9,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
-from convcache.emulator.catalog import Model
-from convcache.emulator.layout import Body, Piece, Section, laid_out
-from convcache.emulator.salts import salts_at
+from convcache.emulator.layout import EFFORT, Piece, Section
+from convcache.emulator.platforms import PLATFORMS
+from convcache.emulator.salts import Asked, salts_at
 from convcache.emulator.settings import Settings
 from convcache.emulator.tokens import CountTokens
 from convcache.emulator.wire import compact
@@ -19,7 +18,6 @@ from convcache.emulator.wire import compact
 _SECTIONS: Final[tuple[Section, ...]] = ("tools", "system", "messages")
 _AS_WRITTEN: Final = ("input", "input_schema", "input_examples")
 """Keys under which the order of keys is part of the prompt."""
-_THINKING: Final = frozenset({"thinking", "redacted_thinking"})
 _COLLAPSING: Final = frozenset({"tool_use", "tool_result"})
 _REMEMBERED: Final = 500_000
 
@@ -34,38 +32,46 @@ class Step(NamedTuple):
 
 
 class PromptReader:
-    """Turns requests into chains of steps; a prefix it has seen is not counted again."""
+    """Turns prompts into chains of steps; a prefix it has seen is not counted again."""
 
     def __init__(self, settings: Settings, count_tokens: CountTokens) -> None:
         self._settings = settings
         self._count = count_tokens
         self._tokens_of: dict[bytes, int] = {}
 
-    def steps(
-        self, body: Body, model: Model, *, scope: str = "", pieces: Sequence[Piece] | None = None
-    ) -> list[Step]:
-        """Every prefix of a request, shortest first.
+    def steps(self, asked: Asked, pieces: Sequence[Piece], *, scope: str = "") -> list[Step]:
+        """Every prefix of a prompt, shortest first.
 
         Args:
-            body: The request.
-            model: Whose prompt it is; models differ in the thinking they keep.
+            asked: The request, for the parameters that are part of the key.
+            pieces: What the model reads, in order.
             scope: What keeps entries apart besides the model.
-            pieces: The request laid out, if that was done already.
         """
-        pieces = rendered(pieces if pieces is not None else laid_out(body), model)
-        digest = _hashed(b"", compact(["scope", scope, model.name]))
+        digest = _hashed(b"", compact(["scope", scope, asked.model.name]))
         positions = self._positions(pieces)
         steps: list[Step] = []
-        tokens = 0
+        tokens, message = 0, -1
         for section in _SECTIONS:
-            digest = _hashed(digest, compact([section, *salts_at(section, body)]))
+            digest = _hashed(digest, compact([section, *salts_at(section, asked)]))
+            tokens += self._hidden_tokens(section, pieces)
             for piece in (piece for piece in pieces if piece.section == section):
-                digest = _hashed(digest, f"{piece.role}\n{self._canonical(piece)}")
-                tokens += self._tokens(digest, piece)
-                steps.append(Step(piece.path, digest.hex(), tokens, positions[piece.path]))
+                if self._settings.strict_borders and piece.message != message:
+                    digest, message = _hashed(digest, "message"), piece.message
+                if not piece.turn_scoped:
+                    digest = _hashed(digest, f"{piece.role}\n{self._canonical(piece)}")
+                if piece.type != EFFORT:
+                    tokens += self._tokens(digest, piece)
+                    steps.append(Step(piece.path, digest.hex(), tokens, positions[piece.path]))
         return steps
 
+    def _hidden_tokens(self, section: Section, pieces: Sequence[Piece]) -> int:
+        """What the API itself tells the model about using tools."""
+        has_tools = section == "system" and any(piece.role == "tools" for piece in pieces)
+        return self._settings.tool_prompt_tokens if has_tools else 0
+
     def _tokens(self, digest: bytes, piece: Piece) -> int:
+        if piece.turn_scoped:
+            return self._count(piece.block)
         known = self._tokens_of.get(digest)
         if known is None:
             if len(self._tokens_of) >= _REMEMBERED:
@@ -75,38 +81,29 @@ class PromptReader:
 
     def _positions(self, pieces: Iterable[Piece]) -> dict[str, int]:
         """A run of tool calls or of tool results is one position, on the platform that says so."""
-        collapsing = _COLLAPSING if self._settings.platform == "claude" else frozenset[str]()
         position, before = 0, ""
         positions = {}
         for piece in pieces:
-            if piece.type != before or piece.type not in collapsing:
+            run = self._run(piece.type)
+            if not run or run != before:
                 position += 1
             positions[piece.path] = position
-            before = piece.type
+            before = run
         return positions
+
+    def _run(self, type_: str) -> str:
+        """What kind of run a block can be part of; none for most."""
+        if not PLATFORMS[self._settings.platform].collapses:
+            return ""
+        if type_ in _COLLAPSING:
+            return type_
+        if not self._settings.collapse_server_tools:
+            return ""
+        return next((end for end in ("_tool_use", "_tool_result") if type_.endswith(end)), "")
 
     def _canonical(self, piece: Piece) -> str:
         form = "string\n" if piece.from_string and self._settings.strict_strings else ""
         return form + canonical(piece.block, self._settings)
-
-
-def rendered(pieces: Sequence[Piece], model: Model) -> list[Piece]:
-    """The pieces that reach the model: no deferred tools, no thinking that this model has been made to forget."""
-    forgotten = -1 if model.keeps_thinking else last_user_turn(pieces)
-    return [
-        piece
-        for piece in pieces
-        if not (piece.section == "tools" and piece.block.get("defer_loading"))
-        and not (piece.type in _THINKING and piece.message < forgotten)
-    ]
-
-
-def last_user_turn(pieces: Sequence[Piece]) -> int:
-    """The last message in which the user said something besides tool results; -1 if there is none."""
-    said = (
-        piece.message for piece in reversed(pieces) if piece.role == "user" and piece.type != "tool_result"
-    )
-    return next(said, -1)
 
 
 def canonical(block: Mapping[str, Any], settings: Settings) -> str:

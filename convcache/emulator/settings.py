@@ -8,8 +8,13 @@ from typing import Literal
 
 import attrs
 
-Platform = Literal["claude", "bedrock"]
+from convcache.emulator.platforms import PLATFORMS, Platform
+
 Refresh = Literal["breakpoints", "matched_only"]
+MixedTtl = Literal["stands", "lapses"]
+Images = Literal["anywhere", "in_place"]
+Binding = Literal["enforced", "reported"]
+Signatures = Literal["accepted", "refused"]
 
 NO_TIME = timedelta(0)
 
@@ -19,12 +24,17 @@ def _not_negative(instance: object, attribute: "attrs.Attribute[timedelta]", val
         raise ValueError(f"{attribute.name} must not be negative ({value}).")
 
 
+def _share(instance: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"{attribute.name} must be between 0 and 1 ({value}).")
+
+
 @attrs.frozen(kw_only=True)
 class Settings:
     """How this emulator behaves where the API has variants or the documents are silent."""
 
-    platform: Platform = attrs.field(default="claude", validator=attrs.validators.in_(("claude", "bedrock")))
-    """Where the API is served; `bedrock` counts every block of a tool run as a position of its own."""
+    platform: Platform = attrs.field(default="claude", validator=attrs.validators.in_(tuple(PLATFORMS)))
+    """Where the API is served; `platforms.PLATFORMS` says what that changes."""
     strict_strings: bool = False
     """Hash string content apart from the one text block it stands for."""
     normalise_defaults: bool = False
@@ -35,12 +45,60 @@ class Settings:
         default="breakpoints", validator=attrs.validators.in_(("breakpoints", "matched_only"))
     )
     """What a hit prolongs: the matched entry and the live ones at the request's own breakpoints, or the first only."""
+    mixed_ttl: MixedTtl = attrs.field(default="stands", validator=attrs.validators.in_(("stands", "lapses")))
+    """Whether an hour's entry on top of a five-minute prefix stands by itself, or lapses with that prefix."""
+    strict_borders: bool = False
+    """Hash where a message ends, also between messages of one role."""
+    collapse_server_tools: bool = False
+    """Count a run of server tools' calls, or of their results, as one position too."""
+    thinking_first: bool = False
+    """Render thinking and effort ahead of tools and system: changing them loses everything."""
+    strict_speed: bool = False
+    """Share nothing between `speed: fast` and `standard`, not even tools."""
+    images: Images = attrs.field(default="anywhere", validator=attrs.validators.in_(("anywhere", "in_place")))
+    """Whether the first image in a request changes the key of all messages, or counts where it stands only."""
+    geo_partitions: bool = True
+    """Keep the entries of one `inference_geo` apart from those of another."""
+    betas_in_key: bool = False
+    """Keep the entries of one set of `anthropic-beta` values apart from those of another."""
+    automatic_counts: bool = True
+    """Count the top-level mark towards four even where it repeats an explicit one."""
+    prefix_binding: Binding = attrs.field(
+        default="enforced", validator=attrs.validators.in_(("enforced", "reported"))
+    )
+    """What models that bind thinking to its prefix do about a changed one, as for new accounts or for old."""
+    foreign_signatures: Signatures = attrs.field(
+        default="accepted", validator=attrs.validators.in_(("accepted", "refused"))
+    )
+    """Thinking that this emulator did not sign: taken on trust, so that recordings can be replayed, or refused."""
+    tool_prompt_tokens: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+    """Tokens the API adds to the system prompt of a request with tools."""
     residual_tail_tokens: int = attrs.field(default=0, validator=attrs.validators.ge(0))
     """Tokens that stay uncached after the last block, even when it carries a breakpoint."""
     first_token_delay: timedelta = attrs.field(default=NO_TIME, validator=_not_negative)
     """From the start of a request to the start of its response."""
     chunk_delay: timedelta = attrs.field(default=NO_TIME, validator=_not_negative)
     """Between one chunk of a response and the next."""
+    best_effort_miss_rate: float = attrs.field(default=0.0, validator=_share)
+    """How often a request finds nothing although it is there, as a share; real hits are best effort."""
+    grace_after_expiry: timedelta = attrs.field(default=NO_TIME, validator=_not_negative)
+    """How long an entry can still be read after its TTL; the documents promise a minimum only."""
+    input_tokens_per_minute: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.ge(1))
+    )
+    """Rate limit for each family of models on tokens that are written or uncached; `None` is no limit."""
+    diagnostics: Literal["at_once", "pending"] = attrs.field(
+        default="at_once", validator=attrs.validators.in_(("at_once", "pending"))
+    )
+    """Whether a comparison is finished in time to be told, or the reason stays `null`."""
+    thread_marks: int = attrs.field(default=4, validator=attrs.validators.in_((3, 4)))
+    """How many breakpoints a thread request may carry: as documented, or one less, as refused in September 2026."""
+    thread_unsupported: tuple[str, ...] = ("context_management", "fallbacks")
+    """What threads refuse: request fields, or `hipaa` or `inference_hooks` for an organization that has them."""
+    batch_delay: timedelta = attrs.field(default=timedelta(minutes=1), validator=_not_negative)
+    """From the creation of a batch to its end; its requests are served evenly on the way."""
+    batch_hit_rate: float = attrs.field(default=1.0, validator=_share)
+    """How often a request of a batch finds what is there, as a share; the documents speak of 0.3 to 0.98."""
     max_request_bytes: int = 32 * 1024 * 1024
     """Longer bodies are refused with 413, as the API does."""
     kept_body_bytes: int = 256 * 1024 * 1024

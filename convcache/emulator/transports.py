@@ -78,6 +78,7 @@ def _received(emulator: Emulator, request: httpx2.Request) -> Pending:
             path=request.url.path,
             headers={name.lower(): value for name, value in request.headers.items()},
             body=request.content,
+            query=request.url.query.decode("ascii"),
         ),
         at=emulator.clock.now(),
     )

@@ -29,6 +29,7 @@ class Request:
     path: str
     headers: Mapping[str, str] = attrs.field(factory=dict)
     body: bytes = b""
+    query: str = ""
 
 
 @attrs.frozen

@@ -69,6 +69,8 @@ def chat(*, model: str, system: str | None, base_url: str | None, max_tokens: in
         conversation = Conversation(
             client, model=model, max_tokens=max_tokens, system=GUIDE if system is None else system
         )
+        if _is_terminal():
+            out.print(f"You talk with {model}. /help lists the commands, Ctrl-D ends the chat.", style="dim")
         talk = Chat(conversation, out, err, utc_now, patient=_is_terminal())
         _talk(talk)
     if talk.failed and not _is_terminal():

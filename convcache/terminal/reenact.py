@@ -62,7 +62,7 @@ class Outcome:
         return self.before.exchange.model
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(eq=False, kw_only=True)
 class _Branch:
     """A conversation as far as it got.
 
@@ -102,7 +102,9 @@ class Reenactment:
 
     def play(self, exchange: Exchange) -> Outcome:
         """Send the next request at its time, and go on from what it shares with those before it."""
-        branches = self._branches[exchange.thread] or [self._new_branch(exchange)]
+        branches = self._branches[exchange.thread]
+        if not branches:
+            branches.append(self._new_branch(exchange))
         branch = max(reversed(branches), key=lambda each: each.turns_shared_with(exchange.messages))
         turns = branch.turns_shared_with(exchange.messages)
         kept = branch.ends[turns - 1] if turns else 0
@@ -160,7 +162,7 @@ class Reenactment:
         said = (*outcome.exchange.messages, *((reply,) if outcome.exchange.reply else ()))
         ends = branch.ends[: len(branch.ends) - outcome.goes_back]
         branches = self._branches[outcome.exchange.thread]
-        if branch in branches and not outcome.goes_back:
+        if not outcome.goes_back:
             branches.remove(branch)
         branches.append(
             _Branch(

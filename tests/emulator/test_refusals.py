@@ -194,8 +194,8 @@ MALFORMED = {
         {"messages": [user(text("a")), assistant({"type": "thinking", "thinking": "hm"})]},
         "messages.1.content.0.thinking.signature: Field required",
     ),
-    "assistant first": (
-        {"messages": [assistant(text("a"))]},
+    "system first": (
+        {"messages": [{"role": "system", "content": "a"}, user(text("b"))]},
         'messages: first message must use the "user" role',
     ),
     "unknown role": (

@@ -3,20 +3,32 @@
 Knows the order. Must not know the cache: a refused request writes and refreshes nothing.
 """
 
+from typing import Final
+
+from convcache.emulator.caller import Caller
 from convcache.emulator.catalog import Model, find_model
 from convcache.emulator.errors import ApiError
 from convcache.emulator.layout import Body, laid_out
 from convcache.emulator.marks import automatic_mark, explicit_marks
 from convcache.emulator.rules import marks, prewarm, shape, tools
 from convcache.emulator.rules.accepted import Accepted
+from convcache.emulator.settings import Settings
 
 
-def accepted(body: object, *, counting: bool = False) -> Accepted:
+_DEFAULT: Final = Settings()
+_ANYONE: Final = Caller(platform="claude")
+
+
+def accepted(
+    body: object, *, counting: bool = False, settings: Settings = _DEFAULT, caller: Caller = _ANYONE
+) -> Accepted:
     """A request that may be answered.
 
     Args:
         body: The parsed JSON.
         counting: Whether only its tokens are asked for, which needs no `max_tokens`.
+        settings: What is chosen where the documents leave it open.
+        caller: Who asks, and in which version of the API.
 
     Raises:
         ApiError: The refusal, with the API's status and text.

@@ -7,7 +7,7 @@ import attrs
 
 from convcache.emulator.catalog import Model
 from convcache.emulator.layout import Body, Piece
-from convcache.emulator.marks import Mark
+from convcache.emulator.marks import Mark, breakpoints
 
 
 @attrs.frozen
@@ -19,3 +19,8 @@ class Accepted:
     pieces: tuple[Piece, ...]
     explicit: tuple[Mark, ...]
     automatic: Mark | None
+
+    @property
+    def ttls(self) -> dict[str, str]:
+        """The TTL asked for at each marked block, by its path."""
+        return breakpoints(self.pieces, self.explicit, self.automatic)

@@ -93,7 +93,10 @@ def check_extras(body: Body, pieces: Iterable[Piece]) -> None:
 
 
 def check_texts(pieces: Iterable[Piece]) -> None:
-    """No text block may be empty, nor hold nothing but white space; a marked one is told so first."""
+    """No text block may be empty, nor hold nothing but white space; a marked one is told so first.
+
+    The API was recorded taking back white space that a model had said before it called a tool.
+    """
     for piece in pieces:
         for path, block in _texts(piece):
             text = block["text"]
@@ -101,7 +104,7 @@ def check_texts(pieces: Iterable[Piece]) -> None:
                 raise ApiError(f"{path}.text: cache_control cannot be set for empty text blocks")
             if not text:
                 raise ApiError(f"{piece.section}: text content blocks must be non-empty")
-            if not text.strip():
+            if not text.strip() and piece.role != "assistant":
                 raise ApiError(f"{piece.section}: text content blocks must contain non-whitespace text")
 
 
@@ -143,7 +146,7 @@ def _check_messages(messages: Sequence[Any]) -> None:
             raise ApiError(
                 f"{path}: all messages must have non-empty content except for the optional final assistant message"
             )
-    if messages[0]["role"] != "user":
+    if messages[0]["role"] == "system":
         raise ApiError('messages: first message must use the "user" role')
 
 

@@ -53,8 +53,9 @@ def check(body: Body) -> None:
 
 
 def _check_unique(turns: Sequence[_Turn]) -> None:
-    seen: set[str] = set()
+    """Within a turn; the API was recorded answering a chat whose later turn used an id again."""
     for turn in turns:
+        seen: set[str] = set()
         for path, id_ in turn.calls:
             if id_ in seen:
                 raise ApiError(f"{path}: `tool_use` ids must be unique")
