@@ -173,9 +173,8 @@ class Emulator:
             response = attrs.evolve(
                 started.response,
                 headers={**started.response.headers, **caller.headers, "request-id": request_id},
-                chunks=fault.cut(started.response.chunks),
-                cut=fault.cut_after is not None,
             )
+            response = fault.befall(response, request_id)
             self._log.answered(
                 request_id,
                 status=response.status,
