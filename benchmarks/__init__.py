@@ -1,0 +1,1 @@
+"""What convcache and its emulator claim, measured: each module is a command, `python -m benchmarks.NAME`."""
