@@ -95,9 +95,8 @@ class Endpoint:
 
 def _clock(http: httpx2.Client, base_url: str) -> Any:
     """What an emulator says of its clock; `None` where there is no emulator."""
-    response = http.get(f"{base_url.rstrip('/')}/_emulator/clock")
     try:
-        clock = response.json()
-    except ValueError:
+        clock = http.get(f"{base_url.rstrip('/')}/_emulator/clock").json()
+    except (httpx2.HTTPError, ValueError):
         return None
     return clock if isinstance(clock, dict) and "virtual" in clock else None
