@@ -13,7 +13,7 @@ from convcache.emulator.cache import Breakpoint
 from convcache.emulator.errors import ApiError
 from convcache.emulator.log import NOTHING_BILLED, Hit, Usage
 from convcache.emulator.settings import NO_TIME
-from convcache.emulator.wire import Response, json_response
+from convcache.emulator.wire import Chunk, Response, json_response
 
 
 @attrs.frozen(kw_only=True)
@@ -56,3 +56,16 @@ class Plain:
 
     def start(self, request_id: str, at: datetime) -> Started:
         return Started(response=json_response(self.value, at=at))
+
+
+@attrs.frozen
+class Text:
+    """Bytes that are no JSON value."""
+
+    data: bytes
+    content_type: str
+    delay: timedelta = NO_TIME
+
+    def start(self, request_id: str, at: datetime) -> Started:
+        headers = {"content-type": self.content_type, "content-length": str(len(self.data))}
+        return Started(response=Response(status=200, headers=headers, chunks=(Chunk(at, self.data),)))

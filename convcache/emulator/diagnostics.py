@@ -12,6 +12,7 @@ import attrs
 
 from convcache.emulator.caller import Caller
 from convcache.emulator.errors import ApiError
+from convcache.emulator.platforms import PLATFORMS
 from convcache.emulator.prompt import canonical
 from convcache.emulator.rules.accepted import Accepted
 from convcache.emulator.settings import Settings
@@ -83,7 +84,7 @@ class Diagnostics:
         """
         if valid.body.get("diagnostics") is None:
             return None
-        _check(valid.body["diagnostics"])
+        _check(valid.body["diagnostics"], caller)
         return Fingerprint(
             scope=caller.scope,
             model=(valid.model.name, str(valid.body.get("speed") or "standard")),
@@ -134,7 +135,9 @@ class Diagnostics:
         return Part(blake2b(written, digest_size=16).digest(), len(written))
 
 
-def _check(diagnostics: Any) -> None:
+def _check(diagnostics: Any, caller: Caller) -> None:
+    if not PLATFORMS[caller.platform].diagnostics:
+        raise ApiError("diagnostics: Extra inputs are not permitted")
     if not isinstance(diagnostics, Mapping):
         raise ApiError("diagnostics: Input should be a valid dictionary")
     for key in diagnostics:

@@ -11,8 +11,9 @@ from typing import Any
 
 import attrs
 
-from convcache.emulator import control, models
+from convcache.emulator import batches, control, models
 from convcache.emulator.answers import Answer, Plain, Refusal, Started
+from convcache.emulator.batches import Batches
 from convcache.emulator.cache import Cache, Entry
 from convcache.emulator.caller import Caller
 from convcache.emulator.chance import Chance
@@ -75,6 +76,7 @@ class Emulator:
             limit=InputLimit(settings.input_tokens_per_minute),
             chance=Chance(settings.seed),
         )
+        self._batches = Batches(self._messages)
 
     @property
     def requests(self) -> list[Record]:
@@ -86,6 +88,7 @@ class Emulator:
     def entries(self) -> list[Entry]:
         """What is cached and alive now."""
         with self._lock:
+            self._batches.serve(self.clock.now())
             return self._cache.alive(self.clock.now())
 
     def script(self, *messages: Mapping[str, Any]) -> None:
@@ -101,12 +104,13 @@ class Emulator:
     def evict(self, *digests: str) -> int:
         """Loses entries before their time, all of them if none is named; tells how many."""
         with self._lock:
+            self._batches.serve(self.clock.now())
             return self._cache.evict(digests, self.clock.now())
 
     def reset(self) -> None:
-        """Forgets entries, requests, scripted replies and faults; the clock goes on."""
+        """Forgets all that was sent, kept, scripted or asked for; the clock goes on."""
         with self._lock:
-            for memory in (self._cache, self._log, self._faults, self._messages, self.replies):
+            for memory in (self._cache, self._log, self._faults, self._messages, self._batches, self.replies):
                 memory.clear()
 
     def receive(self, request: Request, *, at: datetime) -> Pending:
@@ -119,6 +123,7 @@ class Emulator:
         if request.path.startswith(control.PREFIX):
             return Pending(starts_at=at, begin=lambda now: control.answered(self, request, at=now))
         with self._lock:
+            self._batches.serve(at)
             request_id = self._logged(request, at)
             fault = self._faults.take() if request.path == _MESSAGES else NO_FAULT
             caller = Caller.of(request, self.settings.platform)
@@ -152,6 +157,8 @@ class Emulator:
                 return self._messages.received(request, caller, at)
             case "POST", path if path == _COUNT:
                 return self._messages.counted(request, caller)
+            case _, path if path == batches.PATH or path.startswith(f"{batches.PATH}/"):
+                return self._batches.received(request, caller, at)
             case "GET", path if path == _MODELS:
                 return Plain(models.listed())
             case "GET", path if path.startswith(f"{_MODELS}/"):
@@ -166,9 +173,8 @@ class Emulator:
             response = attrs.evolve(
                 started.response,
                 headers={**started.response.headers, **caller.headers, "request-id": request_id},
-                chunks=fault.cut(started.response.chunks),
-                cut=fault.cut_after is not None,
             )
+            response = fault.befall(response, request_id)
             self._log.answered(
                 request_id,
                 status=response.status,

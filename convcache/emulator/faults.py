@@ -10,14 +10,16 @@ from typing import Any, Final
 
 import attrs
 
+from convcache.emulator import sse
 from convcache.emulator.errors import ApiError
 from convcache.emulator.settings import NO_TIME
-from convcache.emulator.wire import Chunk
+from convcache.emulator.wire import Chunk, Response
 
+_OVERLOADED: Final = 529
 _TEXTS: Final = {
     429: "This request would exceed your organization's rate limit. Please try again later.",
     500: "Internal server error",
-    529: "Overloaded",
+    _OVERLOADED: "Overloaded",
 }
 
 
@@ -31,15 +33,15 @@ def _seconds(value: Any) -> Any:
 class Fault:
     """What goes wrong with one request; fields combine.
 
-    >>> Fault(status=429, retry_after=0)
-    Fault(status=429, retry_after=0, cut_after=None, delay=datetime.timedelta(0))
+    >>> Fault(status=429, delay=2).delay
+    datetime.timedelta(seconds=2)
     """
 
     status: int | None = attrs.field(
         default=None,
         validator=attrs.validators.optional([attrs.validators.ge(400), attrs.validators.lt(600)]),
     )
-    """Answer with this error."""
+    """Answer with this error; with `error_after`, in the middle of a stream."""
     retry_after: float | None = None
     """Seconds in the `retry-after` header of that error."""
     cut_after: int | None = attrs.field(
@@ -50,6 +52,14 @@ class Fault:
         default=NO_TIME, converter=_seconds, validator=attrs.validators.instance_of(timedelta)
     )
     """Start the response so much later."""
+    chunk_delay: timedelta = attrs.field(
+        default=NO_TIME, converter=_seconds, validator=attrs.validators.instance_of(timedelta)
+    )
+    """Wait so much longer before each chunk after the first."""
+    error_after: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.ge(1))
+    )
+    """End a stream with an `error` event after so many others; an overload, unless `status` says otherwise."""
 
     @property
     def drops(self) -> bool:
@@ -57,14 +67,31 @@ class Fault:
 
     def strike(self) -> None:
         """Refuses the request, if that is what goes wrong."""
-        if self.status is None:
-            return
-        headers = {} if self.retry_after is None else {"retry-after": f"{self.retry_after:g}"}
-        text = _TEXTS.get(self.status, f"Emulated error {self.status}")
-        raise ApiError(text, status=self.status, headers=headers)
+        if self.status is not None and self.error_after is None:
+            raise self._error(self.status)
 
-    def cut(self, chunks: Sequence[Chunk]) -> tuple[Chunk, ...]:
-        """The chunks that still arrive; never all of them, or nothing would be cut."""
+    def befall(self, response: Response, request_id: str) -> Response:
+        """What still arrives of a response."""
+        chunks = self._ended_by_error(response, request_id)
+        late = (
+            Chunk(chunk.at + number * self.chunk_delay, chunk.data) for number, chunk in enumerate(chunks)
+        )
+        return attrs.evolve(response, chunks=self._cut(tuple(late)), cut=self.cut_after is not None)
+
+    def _error(self, status: int) -> ApiError:
+        headers = {} if self.retry_after is None else {"retry-after": f"{self.retry_after:g}"}
+        text = _TEXTS.get(status, f"Emulated error {status}")
+        return ApiError(text, status=status, headers=headers)
+
+    def _ended_by_error(self, response: Response, request_id: str) -> Sequence[Chunk]:
+        if self.error_after is None or not response.streams:
+            return response.chunks
+        chunks = response.chunks[: min(self.error_after, len(response.chunks) - 1)]
+        error = self._error(self.status or _OVERLOADED).body(request_id)
+        return (*chunks, Chunk(chunks[-1].at, sse.encoded(error)))
+
+    def _cut(self, chunks: Sequence[Chunk]) -> tuple[Chunk, ...]:
+        """Never all chunks, or nothing would be cut."""
         if self.cut_after is None:
             return tuple(chunks)
         if self.cut_after < len(chunks):
@@ -77,7 +104,7 @@ NO_FAULT: Final = Fault()
 
 
 def fault_from(value: Mapping[str, Any]) -> Fault:
-    """A fault from JSON, where `delay` is in seconds.
+    """A fault from JSON, where delays are in seconds.
 
     Raises:
         ValueError: It has an unknown field or an impossible value.

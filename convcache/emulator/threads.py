@@ -11,6 +11,7 @@ import attrs
 
 from convcache.emulator.caller import Caller
 from convcache.emulator.errors import ApiError
+from convcache.emulator.platforms import PLATFORMS
 from convcache.emulator.settings import Settings
 
 BETA: Final = "message-threads-2026-08-12"
@@ -165,7 +166,7 @@ def _without_thread(asked: Body) -> Body:
 
 
 def _checked(thread: Any, caller: Caller) -> Body:
-    if BETA not in caller.betas or caller.platform != "claude":
+    if BETA not in caller.betas or not PLATFORMS[caller.platform].threads:
         raise ApiError("thread: Extra inputs are not permitted")
     match thread:
         case {"type": "create", **extra}:

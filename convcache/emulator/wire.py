@@ -50,6 +50,10 @@ class Response:
     cut: bool = False
     """The connection breaks after the last chunk, before the body is complete."""
 
+    @property
+    def streams(self) -> bool:
+        return self.headers.get("content-type", "").startswith("text/event-stream")
+
 
 @attrs.frozen(kw_only=True)
 class Pending:

@@ -43,7 +43,7 @@ class Wire:
 
         try:
             self._with_client(0, options, asynchronous if "async" in self._way else sync)
-        except (httpx2.HTTPError, anthropic.APIConnectionError) as error:
+        except (httpx2.HTTPError, anthropic.APIError) as error:
             seen.append(error)
         return seen
 
@@ -144,6 +144,44 @@ def test_a_slow_start_times_out_and_leaves_nothing_written(wire):
     assert [record.status for record in wire.emulator.requests] == [0, 200]
 
 
+def test_a_stream_ends_with_an_error_in_the_middle_and_has_written_its_entry(wire):
+    """The response had started; the SDK raises what the event says."""
+    wire.emulator.fail(Fault(error_after=2), Fault(error_after=1, status=500), Fault(error_after=99))
+    for error, type_ in (("Overloaded", "overloaded_error"), ("Internal server error", "api_error")):
+        *seen, raised = wire.read_stream()
+        assert seen[0] == "message_start"
+        assert (raised.body["error"]["message"], raised.body["error"]["type"]) == (error, type_)
+    *seen, raised = wire.read_stream()
+    assert "message_stop" not in seen
+    assert wire.create().usage.cache_read_input_tokens == 2
+
+
+def test_a_response_that_is_no_stream_has_no_middle_for_an_error(wire):
+    wire.emulator.fail(Fault(error_after=1, status=500))
+    assert wire.create().usage.cache_creation_input_tokens == 2
+
+
+def test_a_slow_stream_takes_its_time_for_every_event(wire):
+    """Faults and settings add up."""
+    wire.emulator.fail(Fault(chunk_delay=1))
+    seen = []
+    reader = threading.Thread(target=lambda: seen.append(wire.read_stream()))
+    reader.start()
+    wait_for(lambda: wire.emulator.entries)
+    reader.join(0.05)
+    assert seen == []
+    wire.emulator.clock.advance(timedelta(seconds=60))
+    reader.join(10)
+    assert seen[0][-1] == "message_stop"
+
+
+def test_a_slow_stream_times_out_in_the_middle(wire):
+    wire.emulator.fail(Fault(chunk_delay=timedelta(hours=1)))
+    *seen, error = wire.read_stream(timeout=0.1)
+    assert seen == ["message_start"]
+    assert isinstance(error, httpx2.ReadTimeout | anthropic.APITimeoutError)
+
+
 def test_a_stream_may_be_left_early(wire):
     assert wire.read_stream(events=1) == ["message_start"]
     assert wire.create().usage.cache_read_input_tokens == 2
@@ -184,7 +222,7 @@ def test_a_client_that_leaves_while_waiting_stops_the_stream(emulated):
 
 
 def test_faults_that_make_no_sense_are_refused():
-    for wrong in ({"status": 200}, {"cut_after": -1}, {"status": 600}):
+    for wrong in ({"status": 200}, {"cut_after": -1}, {"status": 600}, {"error_after": 0}):
         with pytest.raises(ValueError, match="must be"):
             Fault(**wrong)
     with pytest.raises(TypeError):

@@ -17,12 +17,12 @@ def test_help_lists_the_commands_and_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
-    for name in ("chat", "replay", "emulate"):
+    for name in ("chat", "replay", "emulate", "verify"):
         assert f"  {name} " in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("name", ["chat", "replay", "emulate"])
+@pytest.mark.parametrize("name", ["chat", "replay", "emulate", "verify"])
 def test_every_command_has_help(command, name):
     done = command(name, "--help")
 
