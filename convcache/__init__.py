@@ -15,6 +15,7 @@ from convcache.conversation import AsyncConversation, Conversation
 from convcache.core.blocks import shared
 from convcache.core.diagnosis import Miss
 from convcache.core.events import Turn
+from convcache.core.planner import Plan
 from convcache.core.policy import Policy
 from convcache.core.usage import Costs, Usage
 from convcache.errors import (
@@ -30,6 +31,7 @@ from convcache.errors import (
     UnencodableError,
 )
 from convcache.middleware import CacheMiddleware, conversation
+from convcache.planning import plan
 
 __version__ = "0.1.0"
 
@@ -47,11 +49,13 @@ __all__ = [
     "Miss",
     "MissingExtraError",
     "OrphanToolResultError",
+    "Plan",
     "Policy",
     "Turn",
     "TurnInProgressError",
     "UnencodableError",
     "Usage",
     "conversation",
+    "plan",
     "shared",
 ]

@@ -1,4 +1,4 @@
-"""The `convcache` command: chat, replay, emulate and verify.
+"""The `convcache` command: chat, replay, plan, emulate and verify.
 
 Knows the names of the commands. Each one is loaded when it is asked for, and loads what is heavy when it runs.
 """
@@ -10,7 +10,7 @@ import click
 
 from convcache import __version__
 
-_COMMANDS: Final = ("chat", "replay", "emulate", "verify")
+_COMMANDS: Final = ("chat", "replay", "plan", "emulate", "verify")
 
 
 class _Commands(click.Group):

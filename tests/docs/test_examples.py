@@ -3,14 +3,40 @@
 import runpy
 from pathlib import Path
 
-import pytest
+import anyio
+import httpx2
+from anthropic import AsyncAnthropic
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
+from convcache import CacheMiddleware
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_runs_against_the_emulator(example, monkeypatch, capsys):
+def test_the_tool_loop_runs_against_the_emulator(monkeypatch, capsys):
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
-    runpy.run_path(str(example), run_name="__main__")
+    runpy.run_path(str(EXAMPLES / "tool_loop.py"), run_name="__main__")
 
     assert "paid $" in capsys.readouterr().out
+
+
+async def test_the_web_chat_serves_many_users_who_share_the_instructions(url, emulator):
+    application = runpy.run_path(str(EXAMPLES / "web_chat.py"))["application"]
+    placing = CacheMiddleware(clock=emulator.clock.now)
+    async with AsyncAnthropic(base_url=url, api_key="made-up", middleware=[placing]) as client:
+        transport = httpx2.ASGITransport(application(client))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://shop") as browser:
+            await browser.post("/chat/ada", content="hello")
+            async with anyio.create_task_group() as group:
+                for user in ("ben", "cyd", "dan", "eve"):
+                    group.start_soon(talk, browser, user)
+
+    first, *others = [request.usage for request in emulator.requests]
+    assert first.written > 3_000
+    assert len(others) == 8
+    assert all(usage.read > 3_000 for usage in others)
+
+
+async def talk(browser: httpx2.AsyncClient, user: str) -> None:
+    for said in ("hello", "do you sell tandems?"):
+        answer = await browser.post(f"/chat/{user}", content=said)
+        assert answer.text.startswith("data: ")
