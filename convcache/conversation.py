@@ -8,7 +8,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self, TypeVar, Unpack, cast
 
-from anthropic import Anthropic, AsyncAnthropic, BadRequestError
+from anthropic import (
+    Anthropic,
+    AnthropicBedrock,
+    AnthropicBedrockMantle,
+    AnthropicVertex,
+    AsyncAnthropic,
+    AsyncAnthropicBedrock,
+    AsyncAnthropicBedrockMantle,
+    AsyncAnthropicVertex,
+    BadRequestError,
+)
 from anthropic.types import Message, MessageParam, TextBlockParam, ToolUnionParam
 from anthropic.types.beta import BetaMessage, BetaMessageParam
 from pydantic import BaseModel
@@ -19,9 +29,15 @@ from convcache.core.policy import Policy
 from convcache.core.prompt import CountTokens
 from convcache.core.usage import Costs, Usage
 from convcache.observe import emit
-from convcache.request import RequestOptions, TurnOptions
+from convcache.request import RequestOptions, TurnOptions, countable, is_beta
 from convcache.state import ConversationState, Pending
 from convcache.streaming import AsyncConversationStream, ConversationStream
+
+SyncClient = Anthropic | AnthropicBedrock | AnthropicBedrockMantle | AnthropicVertex
+"""The SDK's sync clients; those of the other platforms are kinds of `Anthropic`."""
+
+AsyncClient = AsyncAnthropic | AsyncAnthropicBedrock | AsyncAnthropicBedrockMantle | AsyncAnthropicVertex
+"""Their async twins."""
 
 Block = Mapping[str, object] | BaseModel
 """A content block: a dict, or an object of the SDK."""
@@ -116,7 +132,7 @@ class Conversation(_BaseConversation):
 
     def __init__(
         self,
-        client: Anthropic,
+        client: SyncClient,
         *,
         model: str,
         max_tokens: int,
@@ -149,7 +165,7 @@ class Conversation(_BaseConversation):
             TypeError: An unknown field, or an async client.
             ConversationError: The existing history is one the API would refuse.
         """
-        if isinstance(client, AsyncAnthropic):
+        if isinstance(client, AsyncClient):
             raise TypeError("Conversation takes a sync client; AsyncConversation takes an async one")
         self._client = client
         self._state = ConversationState(
@@ -200,8 +216,20 @@ class Conversation(_BaseConversation):
             finally:
                 stream.settle()
 
+    def count_tokens(self, content: Content | None = None, **this_turn_only: Unpack[TurnOptions]) -> int:
+        """Ask the API how many prompt tokens a turn would have. Nothing is billed, and the history is as it was.
+
+        Raises:
+            ConversationError: The turn could not be sent.
+        """
+        request = self._state.request(content, this_turn_only)
+        return int(self._api(request).count_tokens(**countable(request)).input_tokens)
+
+    def _api(self, request: Mapping[str, Any]) -> Any:
+        return self._client.beta.messages if is_beta(request) else self._client.messages
+
     def _call(self, pending: Pending, call: Callable[[Any], T]) -> T:
-        messages = self._client.beta.messages if pending.is_beta else self._client.messages
+        messages = self._api(pending.request)
         with left_alone():
             try:
                 return call(messages)
@@ -222,7 +250,7 @@ class AsyncConversation(_BaseConversation):
 
     def __init__(
         self,
-        client: AsyncAnthropic,
+        client: AsyncClient,
         *,
         model: str,
         max_tokens: int,
@@ -236,7 +264,7 @@ class AsyncConversation(_BaseConversation):
         **request: Unpack[RequestOptions],
     ) -> None:
         """Start a conversation on `client`; see `Conversation`. Sends nothing."""
-        if isinstance(client, Anthropic):
+        if isinstance(client, SyncClient):
             raise TypeError("AsyncConversation takes an async client; Conversation takes a sync one")
         self._client = client
         self._state = ConversationState(
@@ -275,8 +303,18 @@ class AsyncConversation(_BaseConversation):
                 finally:
                     stream.settle()
 
+    async def count_tokens(
+        self, content: Content | None = None, **this_turn_only: Unpack[TurnOptions]
+    ) -> int:
+        """Ask the API how many prompt tokens a turn would have; see `Conversation.count_tokens`."""
+        request = self._state.request(content, this_turn_only)
+        return int((await self._api(request).count_tokens(**countable(request))).input_tokens)
+
+    def _api(self, request: Mapping[str, Any]) -> Any:
+        return self._client.beta.messages if is_beta(request) else self._client.messages
+
     async def _call(self, pending: Pending, call: Callable[[Any], Awaitable[T]]) -> T:
-        messages = self._client.beta.messages if pending.is_beta else self._client.messages
+        messages = self._api(pending.request)
         with left_alone():
             try:
                 return await call(messages)

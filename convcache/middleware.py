@@ -142,7 +142,7 @@ class CacheMiddleware(Middleware):
         prompt = self._books.prompt(body)
         if prompt is None:
             return attempt
-        if body.get("thread"):
+        if _continues_a_thread(body):
             attempt.body = self._books.threaded(prompt, body)
             return attempt
         lineage = self._lineage(prompt)
@@ -269,3 +269,9 @@ def _is_ours(request: APIRequest) -> bool:
         and not body.get("fallback_credit_token")
         and not is_left_alone()
     )
+
+
+def _continues_a_thread(body: dict[str, Any]) -> bool:
+    """Whether only the new messages of a conversation are in hand, because the server holds the others."""
+    thread = body.get("thread")
+    return isinstance(thread, dict) and thread.get("type") != "create"

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 import httpx2
 from anthropic.types import (
     DiagnosticsParam,
+    MessageCountTokensParams,
     MetadataParam,
     OutputConfigParam,
     TextBlockParam,
@@ -16,7 +17,11 @@ from anthropic.types import (
     ToolChoiceParam,
     ToolUnionParam,
 )
-from anthropic.types.beta import BetaContextManagementConfigParam, BetaRequestMCPServerURLDefinitionParam
+from anthropic.types.beta import (
+    BetaContextManagementConfigParam,
+    BetaRequestMCPServerURLDefinitionParam,
+)
+from anthropic.types.beta import MessageCountTokensParams as BetaMessageCountTokensParams
 from pydantic import BaseModel
 
 
@@ -97,3 +102,15 @@ def _plain_model(model: BaseModel) -> Any:
     if getattr(model, "type", None) == "message" and hasattr(model, "content"):
         return {"role": getattr(model, "role", "assistant"), "content": plain(model.content)}
     return model.model_dump(mode="json", by_alias=True, exclude_unset=True, warnings=False)
+
+
+def is_beta(request: Mapping[str, Any]) -> bool:
+    """Whether a request goes by `client.beta.messages`."""
+    return request.get("betas") is not None
+
+
+def countable(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a request that `count_tokens` takes."""
+    params = BetaMessageCountTokensParams if is_beta(request) else MessageCountTokensParams
+    names = params.__annotations__.keys() | NOT_IN_THE_BODY - {"betas"}
+    return {name: value for name, value in request.items() if name in names}

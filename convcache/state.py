@@ -50,11 +50,6 @@ class Pending:
     plan: Plan | None = None
     turn: Turn | None = None
 
-    @property
-    def is_beta(self) -> bool:
-        """Whether the request goes by `client.beta.messages`."""
-        return self.request.get("betas") is not None
-
 
 class ConversationState:
     """The history, the request fields and the books of one conversation."""
@@ -153,11 +148,15 @@ class ConversationState:
             self._prompt = plan.prompt
         self._books.settled(pending.turn, kept=kept)
 
-    def _start(self, content: object, options: Mapping[str, Any]) -> Pending:
+    def request(self, content: object, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The next request, without breakpoints of ours."""
         fields = {**self._fields, **checked(options, TurnOptions)}
         messages = self._transcript.asked(plain(content))
         given = {name: value for name, value in fields.items() if value is not None and value != []}
-        pending = Pending({**given, "messages": messages}, self._clock())
+        return {**given, "messages": messages}
+
+    def _start(self, content: object, options: Mapping[str, Any]) -> Pending:
+        pending = Pending(self.request(content, options), self._clock())
         prompt = self._books.prompt(pending.request, grown_from=self._prompt)
         if prompt is not None:
             anchor = self._kept[-1].tail if self._kept else None

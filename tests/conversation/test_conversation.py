@@ -320,6 +320,15 @@ def test_a_model_that_drops_thinking_is_understood(client, emulator):
     assert [turn.actual.read for turn in turns] == [turn.forecast.read for turn in turns]
 
 
+def test_tokens_are_counted_on_request_and_nothing_is_sent(client, emulator):
+    for options in ({}, {"betas": ["some-beta-2026-01-01"]}):
+        conversation = Conversation(client, model=MODEL, max_tokens=500, system=GUIDE, **options)
+        counted = conversation.count_tokens("hello", timeout=5)
+        assert conversation.messages == []
+        conversation.send("hello")
+        assert counted == conversation.turns[0].actual.prompt
+
+
 def test_the_wrong_colour_of_client_is_a_type_error(url):
     with pytest.raises(TypeError, match="AsyncConversation"):
         Conversation(AsyncAnthropic(base_url=url, api_key="x"), model=MODEL, max_tokens=5)
@@ -336,6 +345,7 @@ async def test_the_async_twin_does_the_same(async_client, emulator):
         pieces = [piece async for piece in stream.text_stream]
         message = await stream.get_final_message()
     first, second = conversation.turns
+    assert await conversation.count_tokens("and then?") > second.actual.prompt
 
     assert "".join(pieces) == said(message) == conversation.messages[-1]["content"][0]["text"]
     assert second.actual.read == first.actual.written

@@ -195,6 +195,30 @@ async def test_the_sdks_async_streaming_tool_runner_is_placed_at_every_step(watc
     assert len(watched_async.turns) == 5
 
 
+def test_a_thread_is_cached_turn_by_turn(watched, emulator):
+    @beta_tool
+    def look_up(word: str) -> str:
+        """Looks a word up."""
+        return f"{word} " * 300
+
+    emulator.script(*(reply(call(f"c{n}", word="x")) for n in range(4)), reply(text("done")))
+    runner = watched.client.beta.messages.tool_runner(**HEAD, tools=[look_up], messages=[user("look")])
+    runner.until_done()
+    threads = [request.body["thread"]["type"] for request in emulator.requests]
+
+    assert threads == ["create", *["continue"] * 4]
+    assert_each_reads_what_was_left(emulator)
+    assert len(watched.turns) == 5
+
+
+def test_breakpoints_of_the_callers_own_in_a_thread_are_left_alone(watched, emulator):
+    thread = watched.client.beta.messages.thread(**HEAD)
+    for words in ("hello", "more"):
+        thread.send({"role": "user", "content": [{**text(words), **HOUR}, text("and")]})
+
+    assert marked_paths(emulator.requests[1].body) == ["messages.0.0"]
+
+
 def test_retries_of_the_sdk_are_planned_alike_and_booked_once(url, emulator):
     watched = Watched(url, emulator)
     client = watched.client.with_options(max_retries=2)
