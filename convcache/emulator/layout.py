@@ -3,11 +3,15 @@
 Knows where blocks stand and what path names them. Must not know hashing, breakpoints or which blocks count.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, Final, Literal, NamedTuple, TypeVar
+
+from convcache.emulator.bodies import Message, once
 
 Section = Literal["tools", "system", "messages"]
 Body = Mapping[str, Any]
+Worked = TypeVar("Worked")
 
 EFFORT: Final = "output_config"
 """The type of a piece that is no block: the effort a system message sets from there on."""
@@ -23,10 +27,21 @@ class Piece(NamedTuple):
     message: int = -1
     from_string: bool = False
     turn_scoped: bool = False
+    known: dict[Any, Any] | None = None
+    """What has been worked out about it, for a piece of a message that is remembered."""
 
     @property
     def type(self) -> str:
         return str(self.block.get("type", ""))
+
+    def once(self, key: Any, work_out: "Callable[[Piece], Worked]") -> Worked:
+        """What a pure function of this piece and a key comes to."""
+        if self.known is None:
+            return work_out(self)
+        if key not in self.known:
+            self.known[key] = work_out(self)
+        worked: Worked = self.known[key]
+        return worked
 
 
 def laid_out(body: Body) -> list[Piece]:
@@ -62,11 +77,20 @@ def _system(body: Body) -> Iterator[Piece]:
 
 def _messages(body: Body) -> Iterator[Piece]:
     for number, message in enumerate(body["messages"]):
-        blocks, from_string = blocks_of(message.get("content"))
-        if message.get("output_config"):
-            effort = {"type": EFFORT, **message["output_config"]}
-            yield Piece(f"messages.{number}.output_config", "messages", message["role"], effort, number)
-        turn_scoped = message.get("clear_at") == "next_user_message"
-        for index, block in enumerate(blocks):
-            path = f"messages.{number}.content.{index}"
-            yield Piece(path, "messages", message["role"], block, number, from_string, turn_scoped)
+        yield from once(message, ("pieces", number), partial(_of_message, number, message))
+
+
+def _of_message(number: int, message: Mapping[str, Any]) -> tuple[Piece, ...]:
+    return tuple(_message(number, message))
+
+
+def _message(number: int, message: Mapping[str, Any]) -> Iterator[Piece]:
+    blocks, from_string = blocks_of(message.get("content"))
+    if message.get("output_config"):
+        effort = {"type": EFFORT, **message["output_config"]}
+        yield Piece(f"messages.{number}.output_config", "messages", message["role"], effort, number)
+    turn_scoped = message.get("clear_at") == "next_user_message"
+    for index, block in enumerate(blocks):
+        path = f"messages.{number}.content.{index}"
+        known: dict[Any, Any] | None = {} if isinstance(message, Message) else None
+        yield Piece(path, "messages", message["role"], block, number, from_string, turn_scoped, known)

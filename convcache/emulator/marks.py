@@ -26,12 +26,15 @@ class Mark:
 
 def explicit_marks(pieces: Sequence[Piece]) -> list[Mark]:
     """The marks on blocks in prefix order; one on a nested block acts on the block around it."""
-    marks = []
-    for piece in pieces:
-        for path, block in _with_nested(piece):
-            if block.get("cache_control") is not None:
-                marks.append(Mark(path, ttl_of(block["cache_control"]), piece))
-    return marks
+    return [mark for piece in pieces for mark in piece.once("marks", _marks)]
+
+
+def _marks(piece: Piece) -> tuple[Mark, ...]:
+    return tuple(
+        Mark(path, ttl_of(block["cache_control"]), piece)
+        for path, block in _with_nested(piece)
+        if block.get("cache_control") is not None
+    )
 
 
 def automatic_mark(body: Body, pieces: Sequence[Piece]) -> Mark | None:
@@ -44,9 +47,10 @@ def automatic_mark(body: Body, pieces: Sequence[Piece]) -> Mark | None:
 
 def breakpoints(pieces: Sequence[Piece], explicit: Sequence[Mark], automatic: Mark | None) -> dict[str, str]:
     """The TTL asked for at each block where a mark acts, by its path."""
-    ends = _ends_of_batches(pieces)
+    marks = [*explicit, automatic] if automatic else explicit
+    ends = _ends_of_batches(pieces) if any(_batch(mark.carrier) for mark in marks) else {}
     ttls: dict[str, str] = {}
-    for mark in [*explicit, automatic] if automatic else explicit:
+    for mark in marks:
         place = ends.get(mark.carrier.path, mark.carrier.path)
         if mark.path == mark.carrier.path or place not in ttls:
             ttls[place] = mark.ttl

@@ -5,6 +5,7 @@ Knows how blocks are hashed and counted, and what is a position. Must not know w
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
@@ -29,6 +30,15 @@ class Step(NamedTuple):
     digest: str
     tokens: int
     position: int
+
+
+class _Link(NamedTuple):
+    """One block in the chain: the digest after it, also as an entry names it, and its tokens."""
+
+    digest: bytes
+    name: str
+    tokens: int
+    is_step: bool
 
 
 class PromptReader:
@@ -57,12 +67,20 @@ class PromptReader:
             for piece in (piece for piece in pieces if piece.section == section):
                 if self._settings.strict_borders and piece.message != message:
                     digest, message = _hashed(digest, "message"), piece.message
-                if not piece.turn_scoped:
-                    digest = _hashed(digest, f"{piece.role}\n{self._canonical(piece)}")
-                if piece.type != EFFORT:
-                    tokens += self._tokens(digest, piece)
-                    steps.append(Step(piece.path, digest.hex(), tokens, positions[piece.path]))
+                link = piece.once(("link", digest), partial(self._link, digest))
+                digest = link.digest
+                if link.is_step:
+                    tokens += link.tokens
+                    steps.append(Step(piece.path, link.name, tokens, positions[piece.path]))
         return steps
+
+    def _link(self, before: bytes, piece: Piece) -> _Link:
+        """What a block adds to the chain that came before it."""
+        written = f"{piece.role}\n{self._canonical(piece)}"
+        digest = before if piece.turn_scoped else _hashed(before, written)
+        is_step = piece.type != EFFORT
+        tokens = self._tokens(digest, piece) if is_step else 0
+        return _Link(digest, digest.hex(), tokens, is_step)
 
     def _hidden_tokens(self, section: Section, pieces: Sequence[Piece]) -> int:
         """What the API itself tells the model about using tools."""

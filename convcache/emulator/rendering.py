@@ -7,7 +7,8 @@ Must not know digests, tokens or TTLs.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from convcache.emulator.layout import Piece, is_deferred
+from convcache.emulator.bodies import folded
+from convcache.emulator.layout import Piece, blocks_of, is_deferred
 from convcache.emulator.salts import Asked
 from convcache.emulator.tokens import without_marks
 from convcache.emulator.wire import compact
@@ -15,12 +16,15 @@ from convcache.emulator.wire import compact
 THINKING: Final = frozenset({"thinking", "redacted_thinking"})
 _WEB: Final = ("web_search_", "web_fetch_")
 _NEVER_SHOWN: Final = frozenset({"fallback"})
+_SPECIAL: Final = frozenset({"compaction", *_NEVER_SHOWN})
 
 Definitions = Mapping[str, Mapping[str, Any]]
 
 
 def rendered(pieces: Sequence[Piece], asked: Asked) -> list[Piece]:
     """The pieces the model reads, in the order in which it reads them."""
+    if folded(asked.body["messages"], "ordinary", True, _is_ordinary):
+        return _rendered_head(pieces, asked)
     definitions = _deferred_definitions(pieces)
     shown = [piece for piece in since_compaction(pieces) if not _is_hidden(piece, asked)]
     forgotten = _forgotten_before(shown, asked)
@@ -29,6 +33,26 @@ def rendered(pieces: Sequence[Piece], asked: Asked) -> list[Piece]:
         for piece in shown
         if not (piece.type in THINKING and piece.message < forgotten)
     ]
+
+
+def _rendered_head(pieces: Sequence[Piece], asked: Asked) -> list[Piece]:
+    """Of ordinary messages nothing is hidden but thinking, and nothing has to be spelled out."""
+    head = [piece for piece in pieces if piece.section != "messages"]
+    shown = [_in_its_section(piece) for piece in head if not _is_hidden(piece, asked)]
+    said = pieces[len(head) :]
+    forgotten = _forgotten_before(said, asked)
+    if forgotten > 0:
+        said = [piece for piece in said if piece.message >= forgotten or piece.type not in THINKING]
+    return [*shown, *said]
+
+
+def _is_ordinary(so_far: bool, _place: int, message: Mapping[str, Any]) -> bool:
+    if not so_far or message.get("clear_at") is not None:
+        return False
+    return not any(
+        block.get("type") in _SPECIAL or any(True for _ in _references(block))
+        for block in blocks_of(message.get("content"))[0]
+    )
 
 
 def since_compaction(pieces: Sequence[Piece]) -> list[Piece]:
@@ -99,7 +123,7 @@ def _spelled_out(piece: Piece, definitions: Definitions) -> Piece:
     """A block that refers to a deferred tool, with the definition where the reference stands."""
     if not definitions or not any(True for _ in _references(piece.block)):
         return piece
-    return piece._replace(block=_with_definitions(piece.block, definitions))
+    return piece._replace(block=_with_definitions(piece.block, definitions), known=None)
 
 
 def _references(block: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import attrs
 
+from convcache.emulator.bodies import folded
 from convcache.emulator.catalog import Model
 from convcache.emulator.layout import Body, Section, blocks_of, is_deferred
 from convcache.emulator.settings import Settings
@@ -30,12 +31,13 @@ class Asked:
     def tools(self) -> list[Mapping[str, Any]]:
         return list(self.body.get("tools") or ())
 
-    @property
-    def blocks(self) -> Iterator[Mapping[str, Any]]:
-        """The content blocks of all messages, and those inside tool results and documents."""
-        for message in self.body["messages"]:
-            for block in blocks_of(message.get("content"))[0]:
-                yield from _with_inner(block)
+    def says(self, key: str, holds: Callable[[Mapping[str, Any]], bool]) -> bool:
+        """Whether it holds for a content block of any message, or for one inside a tool result or document."""
+
+        def step(so_far: bool, _place: int, message: Mapping[str, Any]) -> bool:
+            return so_far or any(map(holds, _blocks(message)))
+
+        return folded(self.body["messages"], key, False, step)
 
 
 @attrs.frozen
@@ -48,6 +50,11 @@ class Salt:
 
     def is_at(self, level: Section, settings: Settings) -> bool:
         return level == (self.level(settings) if callable(self.level) else self.level)
+
+
+def _blocks(message: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for block in blocks_of(message.get("content"))[0]:
+        yield from _with_inner(block)
 
 
 def _with_inner(block: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -79,12 +86,15 @@ def _format(asked: Asked) -> Any:
 
 
 def _has_images(asked: Asked) -> bool:
-    in_place = asked.settings.images == "in_place"
-    return not in_place and any(block.get("type") == "image" for block in asked.blocks)
+    return asked.settings.images != "in_place" and asked.says("images", _is_image)
+
+
+def _is_image(block: Mapping[str, Any]) -> bool:
+    return block.get("type") == "image"
 
 
 def _has_citations(asked: Asked) -> bool:
-    return any(_is_cited(block) for block in (*asked.tools, *asked.blocks))
+    return any(_is_cited(tool) for tool in asked.tools) or asked.says("citations", _is_cited)
 
 
 def _is_cited(block: Mapping[str, Any]) -> bool:
@@ -100,7 +110,9 @@ def _skills(asked: Asked) -> Any:
 
 def _mcp_servers(asked: Asked) -> Any:
     servers = asked.body.get("mcp_servers") or ()
-    return [{key: server[key] for key in sorted(server) if key != "authorization_token"} for server in servers]
+    return [
+        {key: server[key] for key in sorted(server) if key != "authorization_token"} for server in servers
+    ]
 
 
 def _geo(asked: Asked) -> Any:
@@ -114,7 +126,11 @@ def _betas(asked: Asked) -> Any:
 def _offers_tools(asked: Asked) -> bool:
     """Whether the prompt has a tools part: a later addition to a request without one calls it into being."""
     declared = any(not is_deferred(tool) for tool in asked.tools)
-    return declared or any(block.get("type") == "tool_addition" for block in asked.blocks)
+    return declared or asked.says("additions", _is_addition)
+
+
+def _is_addition(block: Mapping[str, Any]) -> bool:
+    return block.get("type") == "tool_addition"
 
 
 def _before_messages(settings: Settings) -> Section:

@@ -3,10 +3,11 @@
 Knows `tool_use` and `tool_result`. Must not know other blocks or the cache.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from convcache.emulator.bodies import folded
 from convcache.emulator.errors import ApiError
 from convcache.emulator.layout import Body, blocks_of
 
@@ -44,12 +45,55 @@ def check(body: Body) -> None:
     names = [tool.get("name") for tool in body.get("tools") or () if tool.get("name")]
     if len(names) != len(set(names)):
         raise ApiError("tools: Tool names must be unique.")
+    if folded(body["messages"], "paired", _Pairing(), _paired).is_complete:
+        return
     turns = list(_turns(body["messages"]))
     _check_unique(turns)
     nothing = _Turn(len(body["messages"]), "", [])
     for before, turn, after in zip([nothing, *turns], turns, [*turns[1:], nothing], strict=False):
         _check_results(turn, before)
         _check_calls(turn, after)
+
+
+class _Pairing(NamedTuple):
+    """Where a conversation that is in order so far stands; to say what is wrong takes the whole of it."""
+
+    role: str = ""
+    calls: frozenset[str] = frozenset()
+    """Of the turn of the assistant that is, or was last."""
+    answered: frozenset[str] = frozenset()
+    is_leading: bool = True
+    """Nothing but results has been said in this turn."""
+    in_order: bool = True
+
+    @property
+    def is_complete(self) -> bool:
+        return self.in_order and self.calls <= self.answered
+
+    def turned_to(self, role: str) -> "_Pairing":
+        """The next turn: calls wait for their results, or have all been answered by now."""
+        if role == "user":
+            return _Pairing(role, self.calls, in_order=self.in_order)
+        return _Pairing(role, in_order=self.is_complete)
+
+    def after(self, block: Mapping[str, Any]) -> "_Pairing":
+        if self.role == "user" and block["type"] == "tool_result":
+            id_ = block["tool_use_id"]
+            answered = self.answered | {id_} if self.is_leading else self.answered
+            return self._replace(answered=answered, in_order=self.in_order and id_ in self.calls)
+        if self.role == "assistant" and block["type"] == "tool_use":
+            id_ = block["id"]
+            return self._replace(calls=self.calls | {id_}, in_order=self.in_order and id_ not in self.calls)
+        return self._replace(is_leading=False) if self.is_leading else self
+
+
+def _paired(so_far: _Pairing, _place: int, message: Mapping[str, Any]) -> _Pairing:
+    if message["role"] == "system":
+        return so_far
+    state = so_far if message["role"] == so_far.role else so_far.turned_to(message["role"])
+    for block in blocks_of(message["content"])[0]:
+        state = state.after(block)
+    return state
 
 
 def _check_unique(turns: Sequence[_Turn]) -> None:
