@@ -129,24 +129,21 @@ class Books:
             self.tell(HelperFailed("planning", error))
             return None
 
-    def plan(
+    def placed(
         self,
+        request: dict[str, Any],
         prompt: Prompt,
         ledger: Ledger,
         *,
         at: datetime,
         anchor: Node | None,
-        prewarms: bool = False,
-    ) -> Plan | None:
-        """What to mark in a request, or `None` if it goes out as it is. One that only pre-warms (`max_tokens: 0`)
-        ends in a placeholder, which nobody reads.
+    ) -> tuple[Plan | None, dict[str, Any]]:
+        """The plan of a request, and the request with its breakpoints; no plan if it goes out as it is.
 
         Raises:
             InvalidationRefusedError: It throws a warm cache away, and the policy refuses that.
         """
-        policy = self._policy_for(prompt)
-        if prewarms:
-            policy = attrs.evolve(policy, slots=policy.slots - {"tail", "anchor"})
+        policy = self._policy_for(request, prompt)
         try:
             plan = ledger.plan(
                 prompt,
@@ -156,34 +153,25 @@ class Books:
                 anchor=anchor,
                 is_border=self.scope.borders.is_border,
             )
+            body = request if policy.observing else plan.marked(request)
             lost = None if ledger.last is None else invalidation(ledger.last, plan, at)
         except Exception as error:  # noqa: BLE001 - a helper for caching never fails a request
             self.tell(HelperFailed("planning", error))
-            return None
+            return None, request
         if lost is not None and (lost.cost is None or lost.cost >= policy.min_invalidation):
             if policy.on_invalidation == "refuse":
                 raise InvalidationRefusedError(lost.changed, lost.tokens, lost.cost)
             self.tell(CacheInvalidated(lost))
-        return plan
+        return plan, body
 
-    def body(self, plan: Plan | None, request: dict[str, Any]) -> dict[str, Any]:
-        """The request with the planned breakpoints."""
-        if plan is None or self.policy.observing:
-            return request
-        try:
-            return plan.marked(request)
-        except Exception as error:  # noqa: BLE001 - a helper for caching never fails a request
-            self.tell(HelperFailed("planning", error))
-            return request
-
-    def threaded(self, prompt: Prompt, request: dict[str, Any]) -> dict[str, Any]:
+    def threaded(self, request: dict[str, Any], prompt: Prompt) -> dict[str, Any]:
         """A request of a message thread, of which only the new messages are known, with a breakpoint at its end.
         A thread does not cache by itself. A caller who places breakpoints in threads is left to do so."""
         own = prompt.automatic is not None or any(node.own for node in prompt.nodes)
         tail = tail_of(prompt.nodes)
-        if own or tail is None:
+        if own or tail is None or self.policy.observing:
             return request
-        return self.body(Plan(prompt, (Breakpoint(tail, "tail", "5m"),), None, Usage()), request)
+        return Plan(prompt, (Breakpoint(tail, "tail", "5m"),), None, Usage()).marked(request)
 
     def settle(self, ledger: Ledger, plan: Plan, usage: Usage, *, at: datetime) -> tuple[Ledger, Turn | None]:
         """Book what a planned request was billed."""
@@ -221,12 +209,15 @@ class Books:
         with suppress(Exception):
             self.on_event(event)
 
-    def _policy_for(self, prompt: Prompt) -> Policy:
-        """The policy, without an hour bought from a model that nothing is known of."""
-        name = prompt.fields["model"]
+    def _policy_for(self, request: dict[str, Any], prompt: Prompt) -> Policy:
+        """The policy: without an hour bought from a model that nothing is known of, and without a breakpoint on the
+        placeholder of a request that only pre-warms (`max_tokens: 0`), which nobody reads."""
+        policy, name = self.policy, prompt.fields["model"]
+        if request.get("max_tokens") == 0:
+            policy = attrs.evolve(policy, slots=policy.slots - {"tail", "anchor"})
         if prompt.model.prices is not None:
-            return self.policy
+            return policy
         if name not in self.scope.unknown:
             self.scope.unknown.add(name)
             self.tell(ModelUnknown(name))
-        return attrs.evolve(self.policy, ttl="5m")
+        return attrs.evolve(policy, ttl="5m")

@@ -143,14 +143,13 @@ class CacheMiddleware(Middleware):
         if prompt is None:
             return attempt
         if _continues_a_thread(body):
-            attempt.body = self._books.threaded(prompt, body)
+            attempt.body = self._books.threaded(body, prompt)
             return attempt
         lineage = self._lineage(prompt)
         attempt.ledger = lineage.ledger
-        attempt.plan = self._books.plan(
-            prompt, lineage.ledger, at=attempt.at, anchor=lineage.tail, prewarms=body.get("max_tokens") == 0
+        attempt.plan, attempt.body = self._books.placed(
+            body, prompt, lineage.ledger, at=attempt.at, anchor=lineage.tail
         )
-        attempt.body = self._books.body(attempt.plan, body)
         return attempt
 
     def _lineage(self, prompt: Prompt) -> _Lineage:

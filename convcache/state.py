@@ -160,8 +160,9 @@ class ConversationState:
         prompt = self._books.prompt(pending.request, grown_from=self._prompt)
         if prompt is not None:
             anchor = self._kept[-1].tail if self._kept else None
-            pending.plan = self._books.plan(prompt, self._ledger, at=pending.started, anchor=anchor)
-            pending.body = self._books.body(pending.plan, pending.request)
+            pending.plan, pending.body = self._books.placed(
+                pending.request, prompt, self._ledger, at=pending.started, anchor=anchor
+            )
         return pending
 
     @contextmanager

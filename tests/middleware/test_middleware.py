@@ -364,12 +364,9 @@ def test_an_unknown_model_is_placed_for_five_minutes_and_told_once(url):
     emulator = Emulator(clock=VirtualClock(START))
     watched = Watched(url, emulator, Policy(ttl="1h"))
     books = watched.middleware._books
-    plan = books.plan(
-        books.prompt({"model": "team-profile", "system": GUIDE, "messages": [user("hi")], "max_tokens": 5}),
-        books.opened(),
-        at=START,
-        anchor=None,
-    )
+    request = {"model": "team-profile", "system": GUIDE, "messages": [user("hi")], "max_tokens": 5}
+    for _ in range(2):
+        plan, _ = books.placed(request, books.prompt(request), books.opened(), at=START, anchor=None)
 
     assert {point.ttl for point in plan.breakpoints} == {"5m"}
     assert plan.cost is None
