@@ -195,14 +195,15 @@ class Books:
         if turn is not None:
             self.tell(TurnSettled(turn, kept))
 
-    def gives_up(self, plan: Plan | None, model_id: str, message: str) -> bool:
-        """Whether a 400 is about breakpoints of ours: then the request is worth sending once more as its caller
-        wrote it, and so are later ones to this model."""
-        if plan is None or not plan.breakpoints or self.policy.observing or "cache_control" not in message:
-            return False
+    def is_about_us(self, plan: Plan | None, message: str) -> bool:
+        """Whether a 400 may be about breakpoints of ours, so that the request is worth sending once more as its
+        caller wrote it."""
+        return plan is not None and bool(plan.breakpoints) and "cache_control" in message
+
+    def refused(self, model_id: str, message: str) -> None:
+        """Remember that this was so, for the request went through without: later ones to this model go as they are."""
         self.scope.refused.add(model_id)
         self.tell(BreakpointsRefused(message))
-        return True
 
     def tell(self, event: Event) -> None:
         """Tell what happened. Whoever watches and fails must not fail a turn."""

@@ -236,7 +236,10 @@ class Conversation(_BaseConversation):
             except BadRequestError as error:
                 if not self._state.recovers_from(pending, error):
                     raise
-            return call(messages)
+                refusal = error
+            answer = call(messages)
+            self._state.refused(pending, refusal)
+            return answer
 
 
 class AsyncConversation(_BaseConversation):
@@ -321,4 +324,7 @@ class AsyncConversation(_BaseConversation):
             except BadRequestError as error:
                 if not self._state.recovers_from(pending, error):
                     raise
-            return await call(messages)
+                refusal = error
+            answer = await call(messages)
+            self._state.refused(pending, refusal)
+            return answer

@@ -4,7 +4,7 @@ Runs inside the SDK's retry loop, once for each HTTP attempt, so it plans from t
 was answered. A shell: it has the clock and passes requests on; what they become is in `books`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
@@ -116,8 +116,9 @@ class CacheMiddleware(Middleware):
         if attempt is None:
             return call_next(request)
         response = call_next(attempt.request)
-        if attempt.may_be_refused(response) and attempt.gives_up(response.read()):
+        if attempt.may_be_refused(response) and attempt.gives_up(said := response.read()):
             response = call_next(attempt.request)
+            attempt.refused(response, said)
         if attempt.is_readable(response):
             attempt.book_body(response.json())
         return response
@@ -128,8 +129,9 @@ class CacheMiddleware(Middleware):
         if attempt is None:
             return await call_next(request)
         response = await call_next(attempt.request)
-        if attempt.may_be_refused(response) and attempt.gives_up(await response.read()):
+        if attempt.may_be_refused(response) and attempt.gives_up(said := await response.read()):
             response = await call_next(attempt.request)
+            attempt.refused(response, said)
         if attempt.is_readable(response):
             attempt.book_body(await response.json())
         return response
@@ -138,7 +140,15 @@ class CacheMiddleware(Middleware):
         if not _is_ours(request):
             return None
         body = cast("dict[str, Any]", request.json)
-        attempt = _Attempt(self, request, body, self._clock(), self._books.opened())
+        attempt = _Attempt(
+            request,
+            body,
+            self._clock(),
+            self._books.opened(),
+            books=self._books,
+            remember=self._remember,
+            add=self._add,
+        )
         prompt = self._books.prompt(body)
         if prompt is None:
             return attempt
@@ -166,7 +176,7 @@ class CacheMiddleware(Middleware):
             return None
         return self._lineages.get(node.digest) or self._lineages.get(node.said)
 
-    def remember(self, attempt: "_Attempt", ledger: Ledger) -> None:
+    def _remember(self, attempt: "_Attempt", ledger: Ledger) -> None:
         """Take what an attempt left as the state of its conversation."""
         tail = attempt.plan.tail if attempt.plan is not None else None
         lineage = _Lineage(ledger, tail)
@@ -179,7 +189,7 @@ class CacheMiddleware(Middleware):
                 if tail.path[1] > 0:
                     self._lineages[tail.said] = lineage
 
-    def add(self, turn: Turn) -> None:
+    def _add(self, turn: Turn) -> None:
         """Take a turn that is over into the totals."""
         with self._lock:
             self._usage, self._costs = self._usage + turn.actual, self._costs + turn.costs
@@ -190,11 +200,13 @@ class CacheMiddleware(Middleware):
 class _Attempt:
     """One HTTP attempt: its request with breakpoints, and the booking of its reply."""
 
-    middleware: CacheMiddleware
     original: APIRequest
     body: dict[str, Any]
     at: datetime
     ledger: Ledger
+    _books: Books
+    _remember: Callable[["_Attempt", Ledger], None]
+    _add: Callable[[Turn], None]
     plan: Plan | None = None
     name: str | None = attrs.field(factory=_name.get)
     meter: UsageMeter = attrs.field(factory=UsageMeter)
@@ -213,12 +225,16 @@ class _Attempt:
         return response.status_code == 400 and self.body is not self.original.json  # noqa: PLR2004
 
     def gives_up(self, said: bytes) -> bool:
-        """Whether our breakpoints were refused; then the next request is as the caller wrote it."""
-        books, model = self.middleware._books, self.body["model"]  # noqa: SLF001 - one concept in two classes
-        if not books.gives_up(self.plan, model, said.decode(errors="replace")):
+        """Whether our breakpoints may be refused; then the next request is as the caller wrote it."""
+        if not self._books.is_about_us(self.plan, said.decode(errors="replace")):
             return False
         self.plan, self.body = None, cast("dict[str, Any]", self.original.json)
         return True
+
+    def refused(self, response: APIResponse[Any] | AsyncAPIResponse[Any], said: bytes) -> None:
+        """Our breakpoints were refused, if the request went through without them."""
+        if response.http_response.is_success:
+            self._books.refused(self.body["model"], said.decode(errors="replace"))
 
     def is_readable(self, response: APIResponse[Any] | AsyncAPIResponse[Any]) -> bool:
         """Whether the reply is a whole message that nobody else is reading as a stream."""
@@ -241,18 +257,18 @@ class _Attempt:
 
     def book(self, usage: Usage) -> None:
         """Book what is billed so far. Booking again corrects what was booked."""
-        books, model = self.middleware._books, self.body["model"]  # noqa: SLF001 - one concept in two classes
         if self.plan is None:
-            ledger, self.turn = books.settle_unplanned(self.ledger, model, usage, at=self.at)
+            model = self.body["model"]
+            ledger, self.turn = self._books.settle_unplanned(self.ledger, model, usage, at=self.at)
         else:
-            ledger, self.turn = books.settle(self.ledger, self.plan, usage, at=self.at)
-        self.middleware.remember(self, ledger)
+            ledger, self.turn = self._books.settle(self.ledger, self.plan, usage, at=self.at)
+        self._remember(self, ledger)
 
     def finish(self) -> None:
         """The reply is over, or nobody reads on."""
         if self.turn is not None and not self.is_over:
             self.is_over = True
-            self.middleware.add(self.turn)
+            self._add(self.turn)
 
 
 def _is_ours(request: APIRequest) -> bool:

@@ -124,11 +124,15 @@ class ConversationState:
             yield self._start(content, options)
 
     def recovers_from(self, pending: Pending, error: BadRequestError) -> bool:
-        """Whether the request is worth sending again as its caller wrote it: our breakpoints were refused."""
-        if not self._books.gives_up(pending.plan, pending.request["model"], str(error)):
+        """Whether the request is worth sending again as its caller wrote it: our breakpoints may be refused."""
+        if pending.body is pending.request or not self._books.is_about_us(pending.plan, str(error)):
             return False
         pending.plan, pending.body = None, pending.request
         return True
+
+    def refused(self, pending: Pending, error: BadRequestError) -> None:
+        """Our breakpoints were refused: the request went through without them."""
+        self._books.refused(pending.request["model"], str(error))
 
     def answered(self, pending: Pending, reply: Message) -> None:
         """Book a whole reply and keep the turn."""

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from copy import deepcopy
 from datetime import timedelta
 from typing import Any
@@ -358,6 +359,19 @@ def test_a_server_that_refuses_our_breakpoints_is_asked_once_more_and_remembered
 
     assert [request.status for request in emulator.requests] == [400, 200, 200, 200]
     assert len(watched.told(BreakpointsRefused)) == 1
+
+
+def test_a_400_that_has_another_cause_is_not_held_against_our_breakpoints(watched, emulator):
+    broken = {**text("cache_control"), "unheard_of": 1}
+    for messages in ([{"role": "user", "content": [broken]}], [user("hello")]):
+        with suppress(anthropic.BadRequestError):
+            watched.client.messages.create(
+                **HEAD, messages=messages, extra_body={"tools": [{"cache_control": 3}]}
+            )
+        watched.client.messages.create(**HEAD, messages=[user("hello")])
+
+    assert watched.told(BreakpointsRefused) == []
+    assert "cache_control" in str(emulator.requests[-1].body)
 
 
 def test_an_unknown_model_is_placed_for_five_minutes_and_told_once(url):
