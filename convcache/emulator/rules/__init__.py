@@ -38,7 +38,7 @@ def accepted(
     explicit, automatic = explicit_marks(pieces), automatic_mark(request, pieces)
     marks.check(request, pieces, explicit, automatic)
     shape.check_extras(extras)
-    shape.check_texts(pieces)
+    shape.check_texts(request, pieces)
     tools.check(request)
     system_messages.check(request, pieces, model)
     refused_by_model.check(request, pieces, model, caller.version)

@@ -3,7 +3,7 @@
 Knows the catalogue's abilities and the texts. Must not know messages of the role `system`; they have their own module.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from convcache.emulator.catalog import (
@@ -15,7 +15,7 @@ from convcache.emulator.catalog import (
     Model,
 )
 from convcache.emulator.errors import ApiError
-from convcache.emulator.layout import Body, Piece
+from convcache.emulator.layout import Body, Piece, unseen
 
 VERSION_2026_10: Final = "2026-10-21"
 """The version of the API that dropped documents in answers, citations in what users say, and sampling."""
@@ -24,14 +24,14 @@ _LOW_ENOUGH: Final = ("low", "medium", "high")
 _LEAST_BUDGET: Final = 1024
 
 
-def check(body: Body, pieces: Iterable[Piece], model: Model, version: str) -> None:
+def check(body: Body, pieces: Sequence[Piece], model: Model, version: str) -> None:
     _check_sampling(body, model, version)
     _check_thinking(body, model)
     _check_effort(body, model)
     _check_tool_choice(body, model)
     _check_prefill(body["messages"][-1], model)
     if version >= VERSION_2026_10:
-        _check_places(pieces)
+        _check_places(body, pieces)
 
 
 def _check_sampling(body: Body, model: Model, version: str) -> None:
@@ -98,8 +98,8 @@ def _last_text(content: Any) -> str:
     return str(content[-1]["text"]) if content and content[-1]["type"] == "text" else ""
 
 
-def _check_places(pieces: Iterable[Piece]) -> None:
-    for piece in pieces:
+def _check_places(body: Body, pieces: Sequence[Piece]) -> None:
+    for piece in unseen(body["messages"], pieces, "places since 2026-10"):
         if piece.type == "document" and piece.role == "assistant":
             raise ApiError(f"{piece.path}: document blocks are not permitted in assistant messages")
         if piece.type == "text" and piece.role == "user" and piece.block.get("citations"):

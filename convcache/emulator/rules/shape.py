@@ -4,15 +4,13 @@ Knows where blocks may stand. Must not know breakpoints' order or count, nor too
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, NoReturn
 
 from convcache.emulator import schema
-from convcache.emulator.bodies import once
+from convcache.emulator.bodies import folded
 from convcache.emulator.errors import ApiError
-from convcache.emulator.layout import Body, Piece
+from convcache.emulator.layout import Body, Piece, unseen
 from convcache.emulator.rules.fields import Fields, extra, needs, wrong
-from convcache.emulator.schema import Shape
 
 MOST_MESSAGES: Final = 100_000
 _CHECKED_APART: Final[Mapping[str, list[Any]]] = {"messages": [], "system": [], "tools": []}
@@ -42,12 +40,12 @@ def check_extras(extras: Sequence[str]) -> None:
         raise extra(path)
 
 
-def check_texts(pieces: Iterable[Piece]) -> None:
+def check_texts(body: Body, pieces: Sequence[Piece]) -> None:
     """No text block may be empty, nor hold nothing but white space; a marked one is told so first.
 
     The API was recorded taking back white space that a model had said before it called a tool.
     """
-    for piece in pieces:
+    for piece in unseen(body["messages"], pieces, "texts"):
         for path, block in _texts(piece):
             text = block["text"]
             if not text and block.get("cache_control") is not None:
@@ -81,34 +79,46 @@ def _check_messages(fields: Fields, messages: Sequence[Any]) -> None:
         raise ApiError("messages: at least one message is required")
     if len(messages) > MOST_MESSAGES:
         raise ApiError(f"messages: at most {MOST_MESSAGES:,} messages are allowed. Found {len(messages):,}.")
-    for index, message in enumerate(messages):
-        path = f"messages.{index}"
-        _check_message(fields, message, path)
-        if not message.get("content") and not _may_be_empty(message, last=index == len(messages) - 1):
-            raise ApiError(
-                f"{path}: all messages must have non-empty content except for the optional final assistant message"
-            )
+    form = folded(messages, "form", _Form(), _checked)
+    if form.empty is not None and not _is_answer(messages[-1]):
+        _refuse_empty(form.empty)
+    fields.extras += form.extras
 
 
-def _check_message(fields: Fields, message: Any, path: str) -> None:
+class _Form(NamedTuple):
+    """The messages so far: the fields that nobody knows, and the last one's place if it is empty."""
+
+    extras: tuple[str, ...] = ()
+    empty: int | None = None
+
+
+def _checked(so_far: _Form, place: int, message: Any) -> _Form:
+    if so_far.empty is not None:
+        _refuse_empty(so_far.empty)
+    extras = _message_extras(message, f"messages.{place}")
+    is_empty = not message.get("content") and not (
+        message["role"] == "system" and message.get("output_config")
+    )
+    return _Form(so_far.extras + extras, place if is_empty else None)
+
+
+def _refuse_empty(place: int) -> NoReturn:
+    raise ApiError(
+        f"messages.{place}: all messages must have non-empty content except for the optional final assistant message"
+    )
+
+
+def _message_extras(message: Any, path: str) -> tuple[str, ...]:
     if not isinstance(message, dict):
         raise wrong(path, dict)
     needs(message, "role", str, f"{path}.")
     shape = schema.messages().get(message["role"])
     if shape is None:
         raise ApiError(f"{path}.role: Input should be 'user', 'assistant' or 'system'")
-    fields.extras += once(message, ("extras", path), partial(_extras, message, shape, path))
-
-
-def _extras(message: Mapping[str, Any], shape: Shape, path: str) -> list[str]:
     fields = Fields()
     fields.check_shape({**message, "content": []} if "content" in message else message, shape, f"{path}.")
     _check_content(fields, message.get("content"), f"{path}.content", message["role"])
-    return fields.extras
-
-
-def _may_be_empty(message: Mapping[str, Any], *, last: bool) -> bool:
-    return bool(message.get("output_config")) if message["role"] == "system" else last and _is_answer(message)
+    return tuple(fields.extras)
 
 
 def _is_answer(message: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from convcache.emulator.catalog import SYSTEM_MESSAGES, TURN_EFFORT, Model
 from convcache.emulator.errors import ApiError
-from convcache.emulator.layout import Body, Piece, is_deferred
+from convcache.emulator.layout import Body, Piece, is_deferred, unseen
 
 Message = Mapping[str, Any]
 
@@ -18,7 +18,7 @@ def check(body: Body, pieces: Sequence[Piece], model: Model) -> None:
     if messages[0]["role"] == "system":
         raise ApiError('messages: first message must use the "user" role')
     if not any(message["role"] == "system" for message in messages):
-        _check_places(pieces)
+        _check_places(body, pieces)
         return
     if SYSTEM_MESSAGES not in model.can:
         raise ApiError("role 'system' is not supported on this model")
@@ -26,7 +26,7 @@ def check(body: Body, pieces: Sequence[Piece], model: Model) -> None:
         if message["role"] == "system" and (message.get("output_config") or {}).get("effort"):
             _check_effort(model)
         _check_neighbours(index, message, messages)
-    _check_places(pieces)
+    _check_places(body, pieces)
     _check_changes(body, pieces)
 
 
@@ -56,8 +56,8 @@ def _ends_with_server_result(message: Message) -> bool:
     return bool(last.endswith("_tool_result") and last != "tool_result")
 
 
-def _check_places(pieces: Iterable[Piece]) -> None:
-    for piece in pieces:
+def _check_places(body: Body, pieces: Sequence[Piece]) -> None:
+    for piece in unseen(body["messages"], pieces, "changes of tools"):
         if piece.type in ("tool_addition", "tool_removal") and piece.role != "system":
             raise ApiError(f"{piece.path}: {piece.type} blocks are only permitted in system messages")
 
