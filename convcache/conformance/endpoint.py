@@ -22,8 +22,8 @@ class Endpoint:
     """Where requests go."""
 
     client: Anthropic
-    steered: httpx2.Client | None = None
-    """Reaches the control endpoints of an emulator; `None` for anything else."""
+    control: "_Control | None" = None
+    """Steers an emulator; `None` for anything else."""
     virtual: bool = False
     """Whether time stands still until it is moved."""
     pause: Callable[[float], None] = time.sleep
@@ -42,22 +42,26 @@ class Endpoint:
             pause: Lets real seconds pass.
         """
         local = base_url is not None and base_url != API
-        with DefaultHttpxClient(trust_env=not local) as http:
+        # Without TLS there is nothing to verify, and making ready for it takes longer than ten requests.
+        tls = not (base_url or API).startswith("http://")
+        with DefaultHttpxClient(trust_env=not local, verify=tls) as http:
             client = Anthropic(base_url=base_url or API, api_key=api_key, http_client=http, max_retries=2)
-            clock = _clock(http, str(client.base_url)) if local else None
+            control = f"{str(client.base_url).rstrip('/')}/_emulator"
+            clock = _clock(http, control) if local else None
             if clock is None:
                 yield cls(client=client, pause=pause)
                 return
             # What an emulator refuses on demand is to be seen, not to be tried again.
-            client = client.with_options(max_retries=0)
-            with DefaultHttpxClient(
-                trust_env=False, base_url=f"{str(client.base_url).rstrip('/')}/_emulator/"
-            ) as control:
-                yield cls(client=client, steered=control, virtual=bool(clock["virtual"]), pause=pause)
+            yield cls(
+                client=client.with_options(max_retries=0),
+                control=_Control(http, control),
+                virtual=bool(clock["virtual"]),
+                pause=pause,
+            )
 
     @property
     def kind(self) -> str:
-        if self.steered is None:
+        if self.control is None:
             return "Messages API"
         return "emulator, virtual clock" if self.virtual else "emulator, real clock"
 
@@ -69,11 +73,11 @@ class Endpoint:
 
     def steer(self, what: str, body: dict[str, Any]) -> Any:
         """Tells the emulator something."""
-        return self._control().post(what, json=body).raise_for_status().json()
+        return self._steered().post(what, body)
 
     def received(self) -> int:
         """How many requests the emulator has seen."""
-        return len(self._control().get("requests").raise_for_status().json()["requests"])
+        return len(self._steered().get("requests")["requests"])
 
     def until_received(self, count: int) -> None:
         """Returns when the emulator has seen so many requests.
@@ -87,16 +91,30 @@ class Endpoint:
                 raise TimeoutError(f"the emulator did not receive {count} requests")
             time.sleep(_BETWEEN_LOOKS)
 
-    def _control(self) -> httpx2.Client:
-        if self.steered is None:
+    def _steered(self) -> "_Control":
+        if self.control is None:
             raise LookupError("only an emulator can be steered")
-        return self.steered
+        return self.control
 
 
-def _clock(http: httpx2.Client, base_url: str) -> Any:
+@attrs.frozen
+class _Control:
+    """The control endpoints of an emulator."""
+
+    http: httpx2.Client
+    url: str
+
+    def get(self, what: str) -> Any:
+        return self.http.get(f"{self.url}/{what}").raise_for_status().json()
+
+    def post(self, what: str, body: dict[str, Any]) -> Any:
+        return self.http.post(f"{self.url}/{what}", json=body).raise_for_status().json()
+
+
+def _clock(http: httpx2.Client, control: str) -> Any:
     """What an emulator says of its clock; `None` where there is no emulator."""
     try:
-        clock = http.get(f"{base_url.rstrip('/')}/_emulator/clock").json()
+        clock = http.get(f"{control}/clock").json()
     except (httpx2.HTTPError, ValueError):
         return None
     return clock if isinstance(clock, dict) and "virtual" in clock else None

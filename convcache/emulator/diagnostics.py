@@ -10,11 +10,11 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
+from convcache.emulator.accepted import Accepted
 from convcache.emulator.caller import Caller
 from convcache.emulator.errors import ApiError
 from convcache.emulator.platforms import PLATFORMS
 from convcache.emulator.prompt import canonical
-from convcache.emulator.rules.accepted import Accepted
 from convcache.emulator.settings import Settings
 from convcache.emulator.tokens import BYTES_PER_TOKEN
 

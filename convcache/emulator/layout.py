@@ -3,11 +3,12 @@
 Knows where blocks stand and what path names them. Must not know hashing, breakpoints or which blocks count.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
-from convcache.emulator.bodies import Message, once
+from convcache.emulator.bodies import Message, Said, once
 
 Section = Literal["tools", "system", "messages"]
 Body = Mapping[str, Any]
@@ -47,6 +48,35 @@ class Piece(NamedTuple):
 def laid_out(body: Body) -> list[Piece]:
     """Every block of a request in prefix order; string content is the one text block it stands for."""
     return [*_tools(body), *_system(body), *_messages(body)]
+
+
+def unseen(messages: Sequence[Any], pieces: Sequence[Piece], key: Any) -> Iterator[Piece]:
+    """The pieces to look at: all, but those of messages about which the caller came to the end before.
+
+    Args:
+        messages: Of the request.
+        pieces: Of the request, in order.
+        key: Names what is looked for, and whatever else it depends on.
+    """
+    start = _seen(messages, key)
+    first = bisect_left(pieces, start, key=_message_of)
+    yield from pieces[: bisect_left(pieces, 0, key=_message_of)]
+    yield from pieces[first:]
+    for message in messages[start:] if isinstance(messages, Said) else ():
+        if isinstance(message, Message):
+            message.worked_out[key] = True
+
+
+def _seen(messages: Sequence[Any], key: Any) -> int:
+    for place in range(len(messages), 0, -1) if isinstance(messages, Said) else ():
+        message = messages[place - 1]
+        if isinstance(message, Message) and key in message.worked_out:
+            return place
+    return 0
+
+
+def _message_of(piece: Piece) -> int:
+    return piece.message
 
 
 def blocks_of(content: Any) -> tuple[list[Mapping[str, Any]], bool]:

@@ -14,6 +14,13 @@ from convcache.emulator.layout import EFFORT, Body, Piece, is_deferred
 TTLS: Final = {"5m": timedelta(minutes=5), "1h": timedelta(hours=1)}
 UNMARKABLE: Final = frozenset({"thinking", "redacted_thinking", "mcp_tool_listing", "fallback", EFFORT})
 
+_HOLDERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "tool_result": ("content",),
+    "tool_search_tool_result": ("content",),
+    "tool_addition": ("tool",),
+}
+"""Blocks whose inner blocks can carry a mark, and the key that holds them."""
+
 
 @attrs.frozen
 class Mark:
@@ -33,7 +40,7 @@ def _marks(piece: Piece) -> tuple[Mark, ...]:
     return tuple(
         Mark(path, ttl_of(block["cache_control"]), piece)
         for path, block in _with_nested(piece)
-        if block.get("cache_control") is not None
+        if isinstance(block.get("cache_control"), Mapping)
     )
 
 
@@ -85,7 +92,7 @@ def ttl_of(cache_control: Mapping[str, Any]) -> str:
 
 
 def _with_nested(piece: Piece) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    yield from _nested(piece.path, piece.block, ("content",) if piece.type == "tool_result" else ())
+    yield from _nested(piece.path, piece.block, _HOLDERS.get(piece.type, ()))
     yield piece.path, piece.block
 
 
@@ -96,3 +103,6 @@ def _nested(
         content = block.get(key)
         for index, part in enumerate(content if isinstance(content, list) else ()):
             yield f"{path}.{key}.{index}", part
+        if isinstance(content, Mapping):
+            yield f"{path}.{key}", content
+            yield from _nested(f"{path}.{key}", content, ("definition", "tool_references"))

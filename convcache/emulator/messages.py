@@ -3,7 +3,6 @@
 Knows how prompt, cache and replies come together in a message. Must not know routes, faults or shells.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -11,7 +10,9 @@ from typing import Any, Literal
 import attrs
 
 from convcache.emulator import sse
+from convcache.emulator.accepted import Accepted
 from convcache.emulator.answers import Plain, Started
+from convcache.emulator.bodies import Bodies
 from convcache.emulator.cache import Bill, Cache
 from convcache.emulator.caller import Caller
 from convcache.emulator.chance import Chance
@@ -24,7 +25,6 @@ from convcache.emulator.reading import Reader
 from convcache.emulator.replies import Replies, Reply
 from convcache.emulator.replies.signature import token
 from convcache.emulator.rules import accepted
-from convcache.emulator.rules.accepted import Accepted
 from convcache.emulator.settings import Settings
 from convcache.emulator.threads import Threads, Turn
 from convcache.emulator.tokens import CountTokens
@@ -49,9 +49,10 @@ class Messages:
     diagnostics: Diagnostics
     limit: InputLimit
     chance: Chance
+    bodies: Bodies = attrs.field(factory=Bodies)
 
     def received(self, request: Request, caller: Caller, at: datetime) -> "MessageAnswer":
-        return self.answer(_parsed(request.body), caller, at)
+        return self.answer(self._parsed(request.body), caller, at)
 
     def answer(self, asked: Any, caller: Caller, at: datetime, *, tier: Tier = "standard") -> "MessageAnswer":
         """What a parsed request will be answered with.
@@ -85,13 +86,19 @@ class Messages:
 
     def clear(self) -> None:
         """Forgets what it keeps about earlier requests besides the cache."""
-        for memory in (self.threads, self.diagnostics, self.limit, self.chance):
+        for memory in (self.threads, self.diagnostics, self.limit, self.chance, self.bodies):
             memory.clear()
 
     def counted(self, request: Request, caller: Caller) -> Plain:
-        valid = accepted(_parsed(request.body), counting=True, settings=self.settings, caller=caller)
+        valid = accepted(self._parsed(request.body), counting=True, settings=self.settings, caller=caller)
         reading = self.reader.read(valid, caller)
         return Plain({"input_tokens": reading.tokens + self.settings.residual_tail_tokens})
+
+    def _parsed(self, body: bytes) -> Any:
+        try:
+            return self.bodies.parsed(body)
+        except (ValueError, RecursionError) as error:
+            raise ApiError(f"The request body is not valid JSON: {error}") from error
 
     def _miss_rate(self, tier: Tier) -> float:
         settings = self.settings
@@ -178,13 +185,6 @@ def usage_on_the_wire(usage: Usage, tier: Tier = "standard") -> dict[str, Any]:
         "output_tokens": usage.output,
         "service_tier": tier,
     }
-
-
-def _parsed(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ApiError(f"The request body is not valid JSON: {error}") from error
 
 
 def _hit(steps: Sequence[Step], bill: Bill) -> Hit | None:

@@ -4,8 +4,7 @@ Knows how blocks are hashed and counted, and what is a position. Must not know w
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
@@ -21,6 +20,8 @@ _AS_WRITTEN: Final = ("input", "input_schema", "input_examples")
 """Keys under which the order of keys is part of the prompt."""
 _COLLAPSING: Final = frozenset({"tool_use", "tool_result"})
 _REMEMBERED: Final = 500_000
+_MOST_KNOWN: Final = 32
+"""Chains that one block is remembered in: other parameters before it make another chain."""
 
 
 class Step(NamedTuple):
@@ -32,13 +33,21 @@ class Step(NamedTuple):
     position: int
 
 
-class _Link(NamedTuple):
-    """One block in the chain: the digest after it, also as an entry names it, and its tokens."""
+class _State(NamedTuple):
+    """Where the chain stands after a block."""
 
     digest: bytes
-    name: str
-    tokens: int
-    is_step: bool
+    tokens: int = 0
+    position: int = 0
+    run: str = ""
+    message: int = -1
+
+
+class _Link(NamedTuple):
+    """What a block adds to the chain."""
+
+    state: _State
+    step: Step | None
 
 
 class PromptReader:
@@ -57,30 +66,44 @@ class PromptReader:
             pieces: What the model reads, in order.
             scope: What keeps entries apart besides the model.
         """
-        digest = _hashed(b"", compact(["scope", scope, asked.model.name]))
-        positions = self._positions(pieces)
+        state = _State(_hashed(b"", compact(["scope", scope, asked.model.name])))
         steps: list[Step] = []
-        tokens, message = 0, -1
         for section in _SECTIONS:
-            digest = _hashed(digest, compact([section, *salts_at(section, asked)]))
-            tokens += self._hidden_tokens(section, pieces)
-            for piece in (piece for piece in pieces if piece.section == section):
-                if self._settings.strict_borders and piece.message != message:
-                    digest, message = _hashed(digest, "message"), piece.message
-                link = piece.once(("link", digest), partial(self._link, digest))
-                digest = link.digest
-                if link.is_step:
-                    tokens += link.tokens
-                    steps.append(Step(piece.path, link.name, tokens, positions[piece.path]))
+            digest = _hashed(state.digest, compact([section, *salts_at(section, asked)]))
+            hidden = self._hidden_tokens(section, pieces)
+            state = state._replace(digest=digest, tokens=state.tokens + hidden)
+            for piece in pieces:
+                if piece.section == section:
+                    state, step = self._linked(state, piece)
+                    if step is not None:
+                        steps.append(step)
         return steps
 
-    def _link(self, before: bytes, piece: Piece) -> _Link:
-        """What a block adds to the chain that came before it."""
-        written = f"{piece.role}\n{self._canonical(piece)}"
-        digest = before if piece.turn_scoped else _hashed(before, written)
-        is_step = piece.type != EFFORT
-        tokens = self._tokens(digest, piece) if is_step else 0
-        return _Link(digest, digest.hex(), tokens, is_step)
+    def _linked(self, state: _State, piece: Piece) -> _Link:
+        """The chain after a block, which a piece that is remembered knows from before."""
+        known = piece.known
+        if known is None:
+            return self._link(state, piece)
+        link: _Link | None = known.get(state)
+        if link is None:
+            if len(known) >= _MOST_KNOWN:
+                known.clear()
+            link = known[state] = self._link(state, piece)
+        return link
+
+    def _link(self, before: _State, piece: Piece) -> _Link:
+        digest, message = before.digest, before.message
+        if self._settings.strict_borders and piece.message != message:
+            digest, message = _hashed(digest, "message"), piece.message
+        if not piece.turn_scoped:
+            digest = _hashed(digest, f"{piece.role}\n{self._canonical(piece)}")
+        run = self._run(piece.type)
+        position = before.position + (not run or run != before.run)
+        if piece.type == EFFORT:
+            return _Link(_State(digest, before.tokens, position, run, message), None)
+        tokens = before.tokens + self._tokens(digest, piece)
+        step = Step(piece.path, digest.hex(), tokens, position)
+        return _Link(_State(digest, tokens, position, run, message), step)
 
     def _hidden_tokens(self, section: Section, pieces: Sequence[Piece]) -> int:
         """What the API itself tells the model about using tools."""
@@ -97,20 +120,8 @@ class PromptReader:
             known = self._tokens_of[digest] = self._count(piece.block)
         return known
 
-    def _positions(self, pieces: Iterable[Piece]) -> dict[str, int]:
-        """A run of tool calls or of tool results is one position, on the platform that says so."""
-        position, before = 0, ""
-        positions = {}
-        for piece in pieces:
-            run = self._run(piece.type)
-            if not run or run != before:
-                position += 1
-            positions[piece.path] = position
-            before = run
-        return positions
-
     def _run(self, type_: str) -> str:
-        """What kind of run a block can be part of; none for most."""
+        """What kind of run a block can be part of; none for most. A run is one position where the platform says so."""
         if not PLATFORMS[self._settings.platform].collapses:
             return ""
         if type_ in _COLLAPSING:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import attrs
 
+from convcache.emulator.accepted import Accepted
 from convcache.emulator.cache import Breakpoint
 from convcache.emulator.caller import Caller
 from convcache.emulator.layout import Piece
 from convcache.emulator.prompt import PromptReader, Step
 from convcache.emulator.rendering import rendered
-from convcache.emulator.rules.accepted import Accepted
 from convcache.emulator.salts import Asked
 from convcache.emulator.settings import Settings
 

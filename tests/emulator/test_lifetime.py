@@ -235,7 +235,7 @@ def test_within_a_tool_loop_thinking_is_kept_everywhere(api, model):
     assert api.billed(LOOP, model=model, cache_control=MARK) == (2, 6, 0)
 
 
-@pytest.mark.parametrize(("model", "read"), [("claude-opus-4-8", 7), ("claude-haiku-4-5", 2)])
+@pytest.mark.parametrize(("model", "read"), [("claude-opus-4-5", 7), ("claude-haiku-4-5", 2)])
 def test_the_thinking_just_before_a_user_turn_is_forgotten_too(api, model, read):
     """T34: on the models that forget."""
     talk = [

@@ -85,11 +85,8 @@ def test_an_entry_inside_a_run_is_found(api):
     marked[4] = {**marked[4], "cache_control": MARK}
     opening = [user(row(1)), assistant(calls(30))]
     assert api.billed([*opening, user(marked)]) == (0, 36, 25)
-    assert api.billed([*opening, user(results(30)), assistant([text("ok")])], cache_control=MARK) == (
-        36,
-        26,
-        0,
-    )
+    again = [*opening, user([*results(30), text("ok")])]
+    assert api.billed(again, cache_control=MARK) == (36, 26, 0)
 
 
 @pytest.mark.parametrize(("blocks", "read"), [(19, 2), (20, 0)])
@@ -121,7 +118,8 @@ AUTOMATIC = {
 @pytest.mark.parametrize("last", AUTOMATIC)
 def test_the_automatic_mark_walks_back_to_a_block_that_can_carry_it(api, last):
     """T11."""
-    read, written, _ = api.billed(AUTOMATIC[last], cache_control=MARK)
+    model = "claude-opus-4-5" if AUTOMATIC[last][-1]["role"] == "assistant" else "claude-opus-4-8"
+    read, written, _ = api.billed(AUTOMATIC[last], model=model, cache_control=MARK)
     assert (read, written) == (0, 3)
 
 

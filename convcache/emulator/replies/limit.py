@@ -27,5 +27,9 @@ def within(content: Sequence[Mapping[str, Any]], max_tokens: int) -> Reply:
 
 def _shortened(block: Mapping[str, Any], tokens: int) -> list[Mapping[str, Any]]:
     key = _TEXT_OF.get(block["type"])
-    text = block[key].encode()[: tokens * BYTES_PER_TOKEN].decode("utf-8", "ignore") if key else ""
+    text = (
+        block[key].encode("utf-8", "surrogatepass")[: tokens * BYTES_PER_TOKEN].decode("utf-8", "ignore")
+        if key
+        else ""
+    )
     return [{**block, key: text}] if key and text.strip() else []

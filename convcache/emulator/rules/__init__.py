@@ -5,15 +5,14 @@ Knows the order. Must not know the cache: a refused request writes and refreshes
 
 from typing import Final
 
+from convcache.emulator.accepted import Accepted
 from convcache.emulator.caller import Caller
 from convcache.emulator.catalog import Model, find_model
 from convcache.emulator.errors import ApiError
 from convcache.emulator.layout import Body, laid_out
 from convcache.emulator.marks import automatic_mark, explicit_marks
-from convcache.emulator.rules import marks, prewarm, shape, tools
-from convcache.emulator.rules.accepted import Accepted
+from convcache.emulator.rules import marks, prewarm, refused_by_model, shape, system_messages, tools
 from convcache.emulator.settings import Settings
-
 
 _DEFAULT: Final = Settings()
 _ANYONE: Final = Caller(platform="claude")
@@ -33,14 +32,16 @@ def accepted(
     Raises:
         ApiError: The refusal, with the API's status and text.
     """
-    request = shape.checked(body, counting=counting)
+    request, extras = shape.checked(body, counting=counting)
     model = _model(request)
     pieces = laid_out(request)
     explicit, automatic = explicit_marks(pieces), automatic_mark(request, pieces)
     marks.check(request, pieces, explicit, automatic)
-    shape.check_extras(request, pieces)
-    shape.check_texts(pieces)
+    shape.check_extras(extras)
+    shape.check_texts(request, pieces)
     tools.check(request)
+    system_messages.check(request, pieces, model)
+    refused_by_model.check(request, pieces, model, caller.version)
     prewarm.check(request)
     return Accepted(request, model, tuple(pieces), tuple(explicit), automatic)
 
