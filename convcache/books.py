@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import attrs
@@ -32,7 +32,7 @@ from convcache.core.ledger import Ledger
 from convcache.core.planner import Breakpoint, Plan, tail_of
 from convcache.core.policy import Policy
 from convcache.core.prompt import CountTokens, Node, Prompt
-from convcache.core.usage import Usage
+from convcache.core.usage import Bill, Usage
 from convcache.errors import InvalidationRefusedError
 
 Clock = Callable[[], datetime]
@@ -123,11 +123,9 @@ class Books:
         """A request as the cache sees it; `None` if it is not to be touched or cannot be read."""
         if is_off() or request["model"] in self.scope.refused:
             return None
-        try:
+        with self.failing_open("planning"):
             return Prompt.of(request, grown_from=grown_from, rules=self.rules, count=self.count)
-        except Exception as error:  # noqa: BLE001 - a helper for caching never fails a request
-            self.tell(HelperFailed("planning", error))
-            return None
+        return None
 
     def placed(
         self,
@@ -137,14 +135,23 @@ class Books:
         *,
         at: datetime,
         anchor: Node | None,
+        is_certain: bool = True,
     ) -> tuple[Plan | None, dict[str, Any]]:
         """The plan of a request, and the request with its breakpoints; no plan if it goes out as it is.
+
+        Args:
+            request: The request.
+            prompt: The same as the cache sees it.
+            ledger: The books of its conversation.
+            at: When it starts.
+            anchor: The tail of the last kept turn.
+            is_certain: Whether it is known, not only likely, that it belongs to this conversation.
 
         Raises:
             InvalidationRefusedError: It throws a warm cache away, and the policy refuses that.
         """
-        policy = self._policy_for(request, prompt)
-        try:
+        with self.failing_open("planning"):
+            policy = self._policy_for(request, prompt)
             plan = ledger.plan(
                 prompt,
                 self.scope.warm,
@@ -154,15 +161,17 @@ class Books:
                 is_border=self.scope.borders.is_border,
             )
             body = request if policy.observing else plan.marked(request)
-            lost = None if ledger.last is None else invalidation(ledger.last, plan, at)
-        except Exception as error:  # noqa: BLE001 - a helper for caching never fails a request
-            self.tell(HelperFailed("planning", error))
-            return None, request
-        if lost is not None and (lost.cost is None or lost.cost >= policy.min_invalidation):
-            if policy.on_invalidation == "refuse":
-                raise InvalidationRefusedError(lost.changed, lost.tokens, lost.cost)
-            self.tell(CacheInvalidated(lost))
-        return plan, body
+            self._watch_for_invalidation(plan, ledger, at, is_certain=is_certain)
+            return plan, body
+        return None, request
+
+    def _watch_for_invalidation(self, plan: Plan, ledger: Ledger, at: datetime, *, is_certain: bool) -> None:
+        lost = None if ledger.last is None else invalidation(ledger.last, plan, at)
+        if lost is None or (lost.cost is not None and lost.cost < self.policy.min_invalidation):
+            return
+        if self.policy.on_invalidation == "refuse" and is_certain and not self.policy.observing:
+            raise InvalidationRefusedError(lost.changed, lost.tokens, lost.cost)
+        self.tell(CacheInvalidated(lost))
 
     def threaded(self, request: dict[str, Any], prompt: Prompt) -> dict[str, Any]:
         """A request of a message thread, of which only the new messages are known, with a breakpoint at its end.
@@ -173,27 +182,25 @@ class Books:
             return request
         return Plan(prompt, (Breakpoint(tail, "tail", "5m"),), None, Usage()).marked(request)
 
-    def settle(self, ledger: Ledger, plan: Plan, usage: Usage, *, at: datetime) -> tuple[Ledger, Turn | None]:
+    def settle(self, ledger: Ledger, plan: Plan, bill: Bill, *, at: datetime) -> tuple[Ledger, Turn | None]:
         """Book what a planned request was billed."""
-        try:
-            ledger, turn, entries = ledger.settle(plan, usage, self.scope.warm, at=at)
+        with self.failing_open("booking"):
+            ledger, turn, entries = ledger.settle(plan, bill, self.scope.warm, at=at)
             self.scope.warm.record(entries)
             self.scope.borders.learn(plan.prompt.nodes)
-        except Exception as error:  # noqa: BLE001 - the reply is paid for; our books must not lose it
-            self.tell(HelperFailed("booking", error))
-            return ledger, None
-        return ledger, turn
+            return ledger, turn
+        return ledger, None
 
     def settle_unplanned(
-        self, ledger: Ledger, model_id: str, usage: Usage, *, at: datetime
+        self, ledger: Ledger, model_id: str, bill: Bill, *, at: datetime
     ) -> tuple[Ledger, Turn]:
         """Book what a request was billed that went out as its caller wrote it."""
-        return ledger.settle_unplanned(model(model_id), usage, at=at)
+        return ledger.settle_unplanned(model(model_id), bill, at=at)
 
-    def settled(self, turn: Turn | None, *, kept: bool) -> None:
+    def settled(self, turn: Turn | None, *, kept: bool, name: str | None = None) -> None:
         """Tell that a turn is over."""
         if turn is not None:
-            self.tell(TurnSettled(turn, kept))
+            self.tell(TurnSettled(turn, kept, name))
 
     def is_about_us(self, plan: Plan | None, message: str) -> bool:
         """Whether a 400 may be about breakpoints of ours, so that the request is worth sending once more as its
@@ -205,6 +212,16 @@ class Books:
         self.scope.refused.add(model_id)
         self.tell(BreakpointsRefused(message))
 
+    @contextmanager
+    def failing_open(self, step: Literal["planning", "booking"]) -> Iterator[None]:
+        """Whatever goes wrong in this block is told, and is nobody's trouble but ours. A refusal is meant."""
+        try:
+            yield
+        except InvalidationRefusedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a helper for caching never fails a request
+            self.tell(HelperFailed(step, error))
+
     def tell(self, event: Event) -> None:
         """Tell what happened. Whoever watches and fails must not fail a turn."""
         with suppress(Exception):
@@ -212,10 +229,11 @@ class Books:
 
     def _policy_for(self, request: dict[str, Any], prompt: Prompt) -> Policy:
         """The policy: without an hour bought from a model that nothing is known of, and without a breakpoint on the
-        placeholder of a request that only pre-warms (`max_tokens: 0`), which nobody reads."""
+        placeholder of a request that only pre-warms (`max_tokens: 0`), which nobody reads. A caller who asks for one
+        there is keeping a conversation alive."""
         policy, name = self.policy, prompt.fields["model"]
-        if request.get("max_tokens") == 0:
-            policy = attrs.evolve(policy, slots=policy.slots - {"tail", "anchor"})
+        if request.get("max_tokens") == 0 and prompt.automatic is None:
+            policy = attrs.evolve(policy, slots=policy.slots - {"tail"})
         if prompt.model.prices is not None:
             return policy
         if name not in self.scope.unknown:

@@ -214,7 +214,7 @@ class Conversation(_BaseConversation):
             try:
                 yield stream
             finally:
-                stream.settle()
+                stream._tap.settle(opened)  # noqa: SLF001 - the other half of the stream
 
     def count_tokens(self, content: Content | None = None, **this_turn_only: Unpack[TurnOptions]) -> int:
         """Ask the API how many prompt tokens a turn would have. Nothing is billed, and the history is as it was.
@@ -304,7 +304,7 @@ class AsyncConversation(_BaseConversation):
                 try:
                     yield stream
                 finally:
-                    stream.settle()
+                    stream._tap.settle(opened)  # noqa: SLF001 - the other half of the stream
 
     async def count_tokens(
         self, content: Content | None = None, **this_turn_only: Unpack[TurnOptions]

@@ -106,7 +106,7 @@ class InvalidationRefusedError(ConvCacheError):
         price = "" if cost is None else f" (${cost:.4f})"
         super().__init__(
             f"A change of {', '.join(changed)} would lose {tokens:,} cached tokens{price}.",
-            remedy="Undo the change, wait until the cache has lapsed, or send with on_invalidation='tell'.",
+            remedy="Undo the change, wait until the cache has lapsed, or use a Policy that tells instead of refusing.",
         )
 
 

@@ -4,6 +4,7 @@ Runs inside the SDK's retry loop, once for each HTTP attempt, so it plans from t
 was answered. A shell: it has the clock and passes requests on; what they become is in `books`.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,12 +23,13 @@ from convcache.core.ledger import Ledger
 from convcache.core.planner import Plan
 from convcache.core.policy import Policy
 from convcache.core.prompt import CountTokens, Node, Prompt
-from convcache.core.usage import Costs, Usage, UsageMeter
+from convcache.core.usage import Bill, Costs, Usage, UsageMeter
 from convcache.observe import emit
 from convcache.taps import derived, tapped
 
-MAX_LINEAGES: Final = 5_000
-"""Some 2 kB each. A conversation that is forgotten is planned like a new one, and finds its entries all the same."""
+MAX_REMEMBERED: Final = 20_000
+"""Requests remembered, some 1 kB each, up to two keys for one. A conversation that is forgotten is planned like a new
+one, and finds its entries all the same."""
 
 _name: ContextVar[str | None] = ContextVar("convcache_conversation", default=None)
 
@@ -36,8 +38,9 @@ _name: ContextVar[str | None] = ContextVar("convcache_conversation", default=Non
 def conversation(name: str) -> Iterator[None]:
     """Name the conversation that requests belong to, for a `CacheMiddleware` on the client.
 
-    Without a name, a request belongs to the conversation whose last request is the longest start of it. With one,
-    changes of the model or the system prompt are recognised from the second request on.
+    Without a name, a request is taken to belong to the conversation whose last request is the longest start of it;
+    a changed model or system prompt is recognised from the third request on, and told, but never refused. With one,
+    it is known from the second request on.
 
     ```python
     with convcache.conversation("user-42"):
@@ -58,10 +61,14 @@ class _Lineage:
     Attributes:
         ledger: Its books.
         tail: The last block that carried a breakpoint.
+        at: When its last request started.
+        requests: How many requests it was seen to have.
     """
 
     ledger: Ledger
-    tail: Node | None
+    tail: Node | None = None
+    at: datetime | None = None
+    requests: int = 0
 
 
 class CacheMiddleware(Middleware):
@@ -69,7 +76,10 @@ class CacheMiddleware(Middleware):
 
     Works with sync and async clients, `create`, `stream`, `parse`, the beta routes and the SDK's `tool_runner`.
     Use one for each client, outside (before) the SDK's own fallback middleware. It changes nothing in a request but
-    `cache_control`, and a user's string content into the text block it stands for.
+    `cache_control`, and strings of the user and of the system into the text blocks they stand for.
+
+    Booked is what was seen: not a reply read as raw bytes (`with_streaming_response`), nor a stream that is closed
+    before its first event.
 
     ```python
     client = Anthropic(middleware=[CacheMiddleware()])
@@ -96,7 +106,7 @@ class CacheMiddleware(Middleware):
         """
         self._books = Books(scope=Scope(), policy=policy, rules=platform, count=count, on_event=on_event)
         self._clock = clock
-        self._lineages: LRUCache[str | bytes, _Lineage] = LRUCache(MAX_LINEAGES)
+        self._lineages: LRUCache[str | bytes, _Lineage] = LRUCache(MAX_REMEMBERED)
         self._lock = Lock()
         self._usage, self._costs = Usage(), Costs()
 
@@ -120,7 +130,7 @@ class CacheMiddleware(Middleware):
             response = call_next(attempt.request)
             attempt.refused(response, said)
         if attempt.is_readable(response):
-            attempt.book_body(response.json())
+            attempt.book_body(response.read())
         return response
 
     async def handle_async(self, request: APIRequest, call_next: AsyncCallNext) -> AsyncAPIResponse[Any]:
@@ -133,18 +143,21 @@ class CacheMiddleware(Middleware):
             response = await call_next(attempt.request)
             attempt.refused(response, said)
         if attempt.is_readable(response):
-            attempt.book_body(await response.json())
+            attempt.book_body(await response.read())
         return response
 
     def _attempt(self, request: APIRequest) -> "_Attempt | None":
-        if not _is_ours(request):
-            return None
+        with self._books.failing_open("planning"):
+            return self._planned(request) if _is_ours(request) else None
+        return None
+
+    def _planned(self, request: APIRequest) -> "_Attempt":
         body = cast("dict[str, Any]", request.json)
         attempt = _Attempt(
             request,
             body,
             self._clock(),
-            self._books.opened(),
+            _Lineage(self._books.opened()),
             books=self._books,
             remember=self._remember,
             add=self._add,
@@ -155,10 +168,14 @@ class CacheMiddleware(Middleware):
         if _continues_a_thread(body):
             attempt.body = self._books.threaded(body, prompt)
             return attempt
-        lineage = self._lineage(prompt)
-        attempt.ledger = lineage.ledger
+        attempt.lineage = lineage = self._lineage(prompt)
         attempt.plan, attempt.body = self._books.placed(
-            body, prompt, lineage.ledger, at=attempt.at, anchor=lineage.tail
+            body,
+            prompt,
+            lineage.ledger,
+            at=attempt.at,
+            anchor=lineage.tail,
+            is_certain=attempt.name is not None,
         )
         return attempt
 
@@ -169,7 +186,7 @@ class CacheMiddleware(Middleware):
                 found = self._lineages.get(name)
             else:
                 found = next(filter(None, map(self._remembered, reversed(prompt.nodes))), None)
-        return found or _Lineage(self._books.opened(), None)
+        return found or _Lineage(self._books.opened())
 
     def _remembered(self, node: Node) -> _Lineage | None:
         if node.section != "messages":
@@ -179,21 +196,23 @@ class CacheMiddleware(Middleware):
     def _remember(self, attempt: "_Attempt", ledger: Ledger) -> None:
         """Take what an attempt left as the state of its conversation."""
         tail = attempt.plan.tail if attempt.plan is not None else None
-        lineage = _Lineage(ledger, tail)
+        lineage = _Lineage(ledger, tail, attempt.at, attempt.lineage.requests + 1)
         with self._lock:
-            if name := attempt.name:
-                self._lineages[name] = lineage
-            if tail is not None and tail.section == "messages":
+            if attempt.name is not None:
+                latest = self._lineages.get(attempt.name)
+                if latest is None or latest.at is None or latest.at <= attempt.at:
+                    self._lineages[attempt.name] = lineage
+            elif tail is not None and tail.section == "messages":
                 self._lineages[tail.digest] = lineage
-                # A first message may be anybody's; what a model has answered to is one conversation's alone.
-                if tail.path[1] > 0:
+                # The same words under another head may be another chat that opens alike, until one has gone on.
+                if lineage.requests > 1:
                     self._lineages[tail.said] = lineage
 
-    def _add(self, turn: Turn) -> None:
+    def _add(self, turn: Turn, name: str | None) -> None:
         """Take a turn that is over into the totals."""
         with self._lock:
             self._usage, self._costs = self._usage + turn.actual, self._costs + turn.costs
-        self._books.settled(turn, kept=True)
+        self._books.settled(turn, kept=True, name=name)
 
 
 @attrs.define
@@ -203,10 +222,10 @@ class _Attempt:
     original: APIRequest
     body: dict[str, Any]
     at: datetime
-    ledger: Ledger
+    lineage: _Lineage
     _books: Books
     _remember: Callable[["_Attempt", Ledger], None]
-    _add: Callable[[Turn], None]
+    _add: Callable[[Turn, str | None], None]
     plan: Plan | None = None
     name: str | None = attrs.field(factory=_name.get)
     meter: UsageMeter = attrs.field(factory=UsageMeter)
@@ -242,33 +261,36 @@ class _Attempt:
         raw_stream = headers.get("x-stainless-raw-response") == "stream"
         return response.http_response.is_success and not self.original.stream and not raw_stream
 
-    def book_body(self, message: object) -> None:
-        usage = message.get("usage") if isinstance(message, dict) else None
-        if isinstance(usage, dict):
-            self.book(Usage.of(usage))
-            self.finish()
+    def book_body(self, body: bytes) -> None:
+        """Book a reply that came in one piece. What is no message is the caller's to deal with."""
+        with self._books.failing_open("booking"):
+            self._book(Bill.of(json.loads(body)["usage"]))
+        self.finish()
 
     def feed(self, event: Any) -> None:
         """Take an event of the stream: the first one tells the bill, the last ones the reply's tokens."""
-        if event.type in {"message_start", "message_delta", "message_stop"}:
+        if event.type not in {"message_start", "message_delta"}:
+            return
+        with self._books.failing_open("booking"):
             self.meter.feed(event.to_dict(mode="json", warnings=False))
-            if self.meter.usage is not None and event.type != "message_stop":
-                self.book(self.meter.usage)
+            if self.meter.bill is not None:
+                self._book(self.meter.bill)
 
-    def book(self, usage: Usage) -> None:
+    def _book(self, bill: Bill) -> None:
         """Book what is billed so far. Booking again corrects what was booked."""
+        ledger = self.lineage.ledger
         if self.plan is None:
             model = self.body["model"]
-            ledger, self.turn = self._books.settle_unplanned(self.ledger, model, usage, at=self.at)
+            ledger, self.turn = self._books.settle_unplanned(ledger, model, bill, at=self.at)
         else:
-            ledger, self.turn = self._books.settle(self.ledger, self.plan, usage, at=self.at)
+            ledger, self.turn = self._books.settle(ledger, self.plan, bill, at=self.at)
         self._remember(self, ledger)
 
     def finish(self) -> None:
         """The reply is over, or nobody reads on."""
         if self.turn is not None and not self.is_over:
             self.is_over = True
-            self._add(self.turn)
+            self._add(self.turn, self.name)
 
 
 def _is_ours(request: APIRequest) -> bool:

@@ -33,7 +33,7 @@ def emit(event: Event) -> None:
 
 def _line(event: Event) -> tuple[int, str, dict[str, Any]]:
     match event:
-        case TurnSettled(turn, kept):
+        case TurnSettled(turn, kept, conversation):
             usage = turn.actual
             fields = {
                 "read": usage.read,
@@ -45,6 +45,8 @@ def _line(event: Event) -> tuple[int, str, dict[str, Any]]:
                 "miss": turn.miss and turn.miss.value,
                 "kept": kept,
             }
+            if conversation is not None:
+                fields["conversation"] = conversation
             return logging.INFO, "turn_settled", fields
         case HelperFailed(step, error):
             return logging.WARNING, f"{step}_failed", {"error": type(error).__name__, "where": _where(error)}

@@ -10,7 +10,6 @@ from convcache.core.ledger import Ledger
 from convcache.core.planner import Plan
 from convcache.core.policy import Policy
 from convcache.core.prompt import CountTokens, Prompt
-from convcache.request import plain
 
 
 def plan(
@@ -28,17 +27,24 @@ def plan(
     ```
 
     Args:
-        request: The body of `messages.create`; breakpoints of the caller's own are merged.
+        request: The body of `messages.create`, as plain JSON; breakpoints of the caller's own are merged.
         policy: How breakpoints are placed.
         platform: Whose lookback rules hold; told from the form of the model's id if not given.
         count: Counts the tokens of a block, given as JSON; without it they are estimated.
 
     Raises:
         ValueError: The request has no model or no messages, or something in it cannot be written as JSON.
+        TypeError: Something in it is not plain JSON, such as an object of the SDK.
     """
     for name in ("model", "messages"):
         if not request.get(name):
             raise ValueError(f"the request has no {name}")
-    prompt = Prompt.of(plain(request), rules=platform, count=count)
+    prompt = Prompt.of(_json_only(request), rules=platform, count=count)
     ledger = Ledger(counts=count is not None)
     return ledger.plan(prompt, CacheClock(), at=datetime.min.replace(tzinfo=UTC), policy=policy)
+
+
+def _json_only(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(request["messages"], (list, tuple)):
+        raise TypeError(f"messages is a list, not {type(request['messages']).__name__}")
+    return request

@@ -3,7 +3,11 @@
 Knows the SDK's types; nothing of caching or of conversations.
 """
 
+import base64
+import io
+import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypedDict
 
 import httpx2
@@ -28,8 +32,8 @@ from pydantic import BaseModel
 class RequestOptions(TypedDict, total=False):
     """Request fields of `messages.create` that a conversation passes on as they are.
 
-    `betas` sends the request by `client.beta.messages`, as do the fields that only exist there. `cache_control` is
-    not among them: placing breakpoints is what a conversation does.
+    `betas` sends the request by `client.beta.messages`; the fields that only exist there need it. `cache_control`
+    is not among them: placing breakpoints is what a conversation does.
     """
 
     betas: Iterable[str]
@@ -64,6 +68,8 @@ class TurnOptions(RequestOptions, total=False):
 
 NOT_IN_THE_BODY = frozenset({"betas", "extra_headers", "extra_query", "extra_body", "timeout"})
 
+ONLY_WITH_BETAS = frozenset({"context_management", "mcp_servers"})
+
 
 def checked(options: Mapping[str, Any], allowed: type[RequestOptions]) -> dict[str, Any]:
     """The options as plain JSON, with the system prompt as blocks.
@@ -76,7 +82,8 @@ def checked(options: Mapping[str, Any], allowed: type[RequestOptions]) -> dict[s
         hint = " (a conversation places breakpoints itself; see Policy)" if name == "cache_control" else ""
         raise TypeError(f"unexpected keyword argument {name!r}{hint}")
     return {
-        name: value if name in NOT_IN_THE_BODY else _field(name, value) for name, value in options.items()
+        name: value if name in NOT_IN_THE_BODY - {"betas"} else _field(name, value)
+        for name, value in options.items()
     }
 
 
@@ -88,14 +95,24 @@ def _field(name: str, value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """SDK objects as the plain JSON that the API takes back: a message as role and content, blocks as received."""
+    """SDK objects as the plain JSON that the API takes back: a message as role and content, blocks as received, a
+    file as its bytes in base64."""
     if isinstance(value, BaseModel):
         return _plain_model(value)
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, os.PathLike):
+        return base64.b64encode(Path(value).read_bytes()).decode()
+    if isinstance(value, io.IOBase):
+        return base64.b64encode(_bytes_of(value)).decode()
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
         return [plain(item) for item in value]
     return value
+
+
+def _bytes_of(file: io.IOBase) -> bytes:
+    content: str | bytes = file.read()
+    return content.encode() if isinstance(content, str) else content
 
 
 def _plain_model(model: BaseModel) -> Any:
@@ -114,3 +131,35 @@ def countable(request: Mapping[str, Any]) -> dict[str, Any]:
     params = BetaMessageCountTokensParams if is_beta(request) else MessageCountTokensParams
     names = params.__annotations__.keys() | NOT_IN_THE_BODY - {"betas"}
     return {name: value for name, value in request.items() if name in names}
+
+
+def is_given(name: str, value: Any) -> bool:
+    """Whether an option says something: `None` takes a field away, but a timeout of `None` is no timeout."""
+    return name == "timeout" or (value is not None and value != [])
+
+
+def check_route(request: Mapping[str, Any]) -> None:
+    """Only the beta route takes some fields.
+
+    Raises:
+        TypeError: One of them is given without `betas`.
+    """
+    for name in sorted(ONLY_WITH_BETAS & request.keys()):
+        if not is_beta(request):
+            raise TypeError(f"{name} needs betas=[...] to name the beta it belongs to")
+
+
+def as_sent(request: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A request with its `extra_body` merged, as it reaches the API; `None` if that replaces what is planned."""
+    extra = request.get("extra_body") or {}
+    if extra.keys() & {"messages", "system", "tools"}:
+        return None
+    return {**request, **extra}
+
+
+def without_top_level_mark(body: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a planned request without a top-level breakpoint in `extra_body`: the tail carries one."""
+    extra = body.get("extra_body") or {}
+    if "cache_control" not in extra:
+        return body
+    return {**body, "extra_body": {name: value for name, value in extra.items() if name != "cache_control"}}

@@ -21,9 +21,18 @@ from convcache.core.events import Turn
 from convcache.core.planner import Plan
 from convcache.core.prompt import Node, Prompt
 from convcache.core.transcript import Transcript
-from convcache.core.usage import Costs, Usage
+from convcache.core.usage import Bill, Costs, Usage
 from convcache.errors import TurnInProgressError
-from convcache.request import RequestOptions, TurnOptions, checked, plain
+from convcache.request import (
+    RequestOptions,
+    TurnOptions,
+    as_sent,
+    check_route,
+    checked,
+    is_given,
+    plain,
+    without_top_level_mark,
+)
 
 
 @attrs.frozen
@@ -135,20 +144,25 @@ class ConversationState:
         self._books.refused(pending.request["model"], str(error))
 
     def answered(self, pending: Pending, reply: Message) -> None:
-        """Book a whole reply and keep the turn."""
-        self.settle(pending, Usage.of(plain(reply.usage)), kept=True)
-        asked, blocks = pending.request["messages"], plain(reply.content)
-        self._transcript = self._transcript.answered(asked, blocks, reply.stop_reason)
-        self._kept = (*self._kept, _KeptTurn(pending.turn, pending.plan.tail if pending.plan else None))
+        """Keep the turn of a whole reply, and book it. One that only pre-warmed the cache is no turn."""
+        kept = pending.request.get("max_tokens") != 0
+        if kept:
+            asked, blocks = pending.request["messages"], plain(reply.content)
+            self._transcript = self._transcript.answered(asked, blocks, reply.stop_reason)
+            self._kept = (*self._kept, _KeptTurn(None, pending.plan.tail if pending.plan else None))
+        with self._books.failing_open("booking"):
+            self.settle(pending, Bill.of(plain(reply.usage)), kept=kept)
+        if kept:
+            self._kept = (*self._kept[:-1], attrs.evolve(self._kept[-1], turn=pending.turn))
 
-    def settle(self, pending: Pending, usage: Usage, *, kept: bool) -> None:
+    def settle(self, pending: Pending, bill: Bill, *, kept: bool) -> None:
         """Book what was billed, whatever becomes of the turn."""
         plan, at = pending.plan, pending.started
         if plan is None:
             model = pending.request["model"]
-            self._ledger, pending.turn = self._books.settle_unplanned(self._ledger, model, usage, at=at)
+            self._ledger, pending.turn = self._books.settle_unplanned(self._ledger, model, bill, at=at)
         else:
-            self._ledger, pending.turn = self._books.settle(self._ledger, plan, usage, at=at)
+            self._ledger, pending.turn = self._books.settle(self._ledger, plan, bill, at=at)
             self._prompt = plan.prompt
         self._books.settled(pending.turn, kept=kept)
 
@@ -156,17 +170,20 @@ class ConversationState:
         """The next request, without breakpoints of ours."""
         fields = {**self._fields, **checked(options, TurnOptions)}
         messages = self._transcript.asked(plain(content))
-        given = {name: value for name, value in fields.items() if value is not None and value != []}
+        given = {name: value for name, value in fields.items() if is_given(name, value)}
+        check_route(given)
         return {**given, "messages": messages}
 
     def _start(self, content: object, options: Mapping[str, Any]) -> Pending:
         pending = Pending(self.request(content, options), self._clock())
-        prompt = self._books.prompt(pending.request, grown_from=self._prompt)
+        seen = as_sent(pending.request)
+        prompt = None if seen is None else self._books.prompt(seen, grown_from=self._prompt)
         if prompt is not None:
             anchor = self._kept[-1].tail if self._kept else None
-            pending.plan, pending.body = self._books.placed(
+            pending.plan, body = self._books.placed(
                 pending.request, prompt, self._ledger, at=pending.started, anchor=anchor
             )
+            pending.body = body if pending.plan is None else without_top_level_mark(body)
         return pending
 
     @contextmanager

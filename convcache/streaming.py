@@ -37,11 +37,12 @@ class _Tap:
                 self.meter.feed({"type": "message_stop"})
 
     def settle(self, stream: MessageStream[None] | AsyncMessageStream[None]) -> None:
-        """Keep the turn if its reply is whole; book what was billed in any case."""
+        """Keep the turn if its reply is whole; book what was billed in any case. Once the reply has started, that
+        is known."""
         if self.meter.complete:
             self.state.answered(self.pending, stream.current_message_snapshot)
-        elif self.meter.usage is not None:
-            self.state.settle(self.pending, self.meter.usage, kept=False)
+        elif self.meter.bill is not None:
+            self.state.settle(self.pending, self.meter.bill, kept=False)
 
 
 class ConversationStream:
@@ -91,10 +92,6 @@ class ConversationStream:
     def close(self) -> None:
         """Stop reading and release the connection."""
         self._stream.close()
-
-    def settle(self) -> None:
-        """Keep the turn if the reply came to its end, and book what was billed. Leaving the `with` block does it."""
-        self._tap.settle(self._stream)
 
     @property
     def current_message_snapshot(self) -> Message:
@@ -159,10 +156,6 @@ class AsyncConversationStream:
     async def close(self) -> None:
         """Stop reading and release the connection."""
         await self._stream.close()
-
-    def settle(self) -> None:
-        """Keep the turn if the reply came to its end, and book what was billed. Leaving the `with` block does it."""
-        self._tap.settle(self._stream)
 
     @property
     def current_message_snapshot(self) -> Message:

@@ -5,11 +5,9 @@ Written against anthropic 2.12.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, Generic, TypeVar, get_args, get_origin
+from typing import Any, get_origin
 
 from anthropic import APIRequest, AsyncStream
-
-T = TypeVar("T")
 
 Feed = Callable[[Any], None]
 Finish = Callable[[], None]
@@ -30,17 +28,15 @@ def derived(request: APIRequest, *, body: dict[str, Any], stream_cls: Any) -> AP
 
 
 def tapped(stream_cls: Any, feed: Feed, finish: Finish) -> Any:
-    """The stream class, listened to: `feed` is given each event, `finish` is called when it is over."""
+    """The stream class, listened to: `feed` is given each event, `finish` is called when nobody reads on."""
     if stream_cls is None:
         return None
     plain = get_origin(stream_cls) or stream_cls
-    tap = _async_tap if issubclass(plain, AsyncStream) else _sync_tap
-    tapping = tap(plain, feed, finish)
-    return tapping[get_args(stream_cls)] if get_args(stream_cls) else tapping
+    return (_async_tap if issubclass(plain, AsyncStream) else _sync_tap)(stream_cls, feed, finish)
 
 
-def _sync_tap(plain: Any, feed: Feed, finish: Finish) -> Any:
-    class Tapped(plain[T], Generic[T]):  # type: ignore[misc]
+def _sync_tap(stream_cls: Any, feed: Feed, finish: Finish) -> Any:
+    class Tapped(stream_cls):  # type: ignore[misc]
         def __iter__(self) -> Iterator[Any]:
             try:
                 for event in super().__iter__():
@@ -58,11 +54,15 @@ def _sync_tap(plain: Any, feed: Feed, finish: Finish) -> Any:
             feed(event)
             return event
 
+        def close(self) -> None:
+            finish()
+            super().close()
+
     return Tapped
 
 
-def _async_tap(plain: Any, feed: Feed, finish: Finish) -> Any:
-    class Tapped(plain[T], Generic[T]):  # type: ignore[misc]
+def _async_tap(stream_cls: Any, feed: Feed, finish: Finish) -> Any:
+    class Tapped(stream_cls):  # type: ignore[misc]
         async def __aiter__(self) -> AsyncIterator[Any]:
             try:
                 async for event in super().__aiter__():
@@ -79,5 +79,9 @@ def _async_tap(plain: Any, feed: Feed, finish: Finish) -> Any:
                 raise
             feed(event)
             return event
+
+        async def close(self) -> None:
+            finish()
+            await super().close()
 
     return Tapped

@@ -5,7 +5,7 @@ Knows the shape of blocks and nothing of prompts, turns or money. Inputs are nev
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from threading import Lock
 from typing import Any, Final, Literal, TypedDict
 
@@ -46,20 +46,18 @@ _BLOCK_KEYS: Final = ("content", "source", "tool", "definition", "tool_reference
 
 
 def as_blocks(content: object) -> tuple[Json, ...]:
-    """A message's or the system's content as blocks; a string is short for one text block."""
+    """A message's or the system's content as blocks; a string is short for one text block.
+
+    Raises:
+        TypeError: It is neither a string nor a list of blocks.
+    """
     if content is None:
         return ()
     if isinstance(content, str):
         return ({"type": "text", "text": content},)
-    if isinstance(content, Mapping):
-        return (content,)
-    return tuple(as_blocks(item)[0] if isinstance(item, str) else item for item in _iterable(content))
-
-
-def _iterable(content: object) -> Iterable[Any]:
-    if not isinstance(content, Iterable):
-        raise TypeError(f"content is a string, a block or a list of blocks, not {type(content).__name__}")
-    return content
+    if isinstance(content, (list, tuple)) and all(isinstance(block, Mapping) for block in content):
+        return tuple(content)
+    raise TypeError(f"content is a string or a list of blocks, not {type(content).__name__}")
 
 
 def is_markable(block: Json) -> bool:
@@ -154,6 +152,29 @@ def is_shared(block: Json) -> bool:
 
 def _text_digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+_IMAGE_BYTES: Final = 6_400
+_BYTES_PER_TEXT_BYTE: Final = 20
+
+
+def text_length(block: Json, written: bytes) -> int:
+    """How many bytes of text a block stands for, to estimate its tokens from: its JSON, with an image as some 1,600
+    tokens and the data of a document as what its pages may say."""
+    length = len(written)
+    for data, is_image in _encoded(block):
+        length += (_IMAGE_BYTES if is_image else len(data) // _BYTES_PER_TEXT_BYTE) - len(data)
+    return length
+
+
+def _encoded(block: Json) -> Iterator[tuple[str, bool]]:
+    """The base64 data in a block, and whether it is an image's."""
+    source, inner = block.get("source"), block.get("content")
+    if isinstance(source, Mapping) and isinstance(source.get("data"), str) and source.get("type") == "base64":
+        yield source["data"], block.get("type") == "image"
+    for part in inner if isinstance(inner, (list, tuple)) else ():
+        if isinstance(part, Mapping):
+            yield from _encoded(part)
 
 
 def canonical(block: Json) -> bytes:

@@ -34,7 +34,7 @@ class Borders:
                     self._followed_by[before.digest] = after.digest
                 elif known not in (after.digest, _SEVERAL):
                     self._followed_by[before.digest] = _SEVERAL
-                if after.section == "messages":
+                if after.section == "messages" and after.path[1] > 0:
                     break
 
     def is_border(self, node: Node) -> bool:

@@ -40,6 +40,31 @@ class Prices:
     read: Decimal
     output: Decimal
 
+    def times(self, factor: Decimal) -> "Prices":
+        """All of them multiplied."""
+        return Prices(*(price * factor for price in attrs.astuple(self)))
+
+
+@attrs.frozen(kw_only=True)
+class Terms:
+    """What a request was served on besides its model, as far as prices depend on it.
+
+    Attributes:
+        is_fast: In fast mode.
+        is_us: Kept in the United States.
+        is_batch: As part of a batch.
+    """
+
+    is_fast: bool = False
+    is_us: bool = False
+    is_batch: bool = False
+
+
+STANDARD: Final = Terms()
+
+_US: Final = Decimal("1.1")
+_BATCH: Final = Decimal("0.5")
+
 
 @attrs.frozen(kw_only=True)
 class Model:
@@ -51,6 +76,7 @@ class Model:
         keeps_thinking: Whether thinking of earlier turns stays in the prompt after a new user message.
         prices: Its prices, or `None` for a model the catalogue does not know.
         large_prompt: From how many prompt tokens other prices hold for the whole request, and those prices.
+        fast: Its prices in fast mode, where there is one.
     """
 
     name: str
@@ -58,12 +84,17 @@ class Model:
     keeps_thinking: bool
     prices: Prices | None
     large_prompt: tuple[int, Prices] | None = None
+    fast: Prices | None = None
 
-    def prices_at(self, prompt_tokens: int) -> Prices | None:
-        """The prices of a request with so many prompt tokens (uncached, read and written together)."""
+    def prices_at(self, prompt_tokens: int, terms: Terms = STANDARD) -> Prices | None:
+        """The prices of a request with so many prompt tokens (uncached, read and written together) on such terms."""
+        prices = self.fast if terms.is_fast else self.prices
         if self.large_prompt is not None and prompt_tokens > self.large_prompt[0]:
-            return self.large_prompt[1]
-        return self.prices
+            prices = self.large_prompt[1]
+        if prices is None:
+            return None
+        factor = (_US if terms.is_us else Decimal(1)) * (_BATCH if terms.is_batch else Decimal(1))
+        return prices if factor == 1 else prices.times(factor)
 
 
 def _prices(base: str, output: str, *, read: str) -> Prices:
@@ -115,6 +146,13 @@ _ROWS: Final[tuple[tuple[str, int, bool, Prices], ...]] = (
     ("haiku-3-5", 2048, False, _HAIKU_3_5),
 )
 
+_FAST: Final = {
+    "opus-5-5": _prices("8", "40", read="0.40"),
+    "opus-5": _prices("10", "50", read="1.00"),
+    "opus-4-8": _prices("10", "50", read="1.00"),
+}
+"""Fast mode replaces the base prices; the multipliers of the cache stay."""
+
 MODELS: Final = {
     name: Model(
         name=name,
@@ -122,6 +160,7 @@ MODELS: Final = {
         keeps_thinking=keeps,
         prices=prices,
         large_prompt=(100_000, _HAIKU_5_5_LARGE) if name == "haiku-5-5" else None,
+        fast=_FAST.get(name),
     )
     for name, minimum, keeps, prices in _ROWS
 }

@@ -60,9 +60,3 @@ class CacheClock:
         with self._lock:
             for entry in entries:
                 self._entries[entry.digest] = entry
-
-    def forget(self, digests: Iterable[bytes]) -> None:
-        """Stop believing that these prefixes are held."""
-        with self._lock:
-            for digest in digests:
-                self._entries.pop(digest, None)

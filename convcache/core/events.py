@@ -37,10 +37,12 @@ class TurnSettled:
     Attributes:
         turn: The booking.
         kept: Whether the turn became part of the history.
+        conversation: The name given with `convcache.conversation`, if one was.
     """
 
     turn: Turn
     kept: bool
+    conversation: str | None = None
 
 
 @attrs.frozen

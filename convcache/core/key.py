@@ -59,7 +59,16 @@ def _output_config(name: str, default: Any = None) -> Callable[[Json], Any]:
 
 
 def _cites(request: Json) -> bool:
-    return any((block.get("citations") or {}).get("enabled") for block in _message_blocks(request))
+    return any(_is_citing(block) for block in _message_blocks(request))
+
+
+def _is_citing(block: Json) -> bool:
+    # On a document `citations` is the switch; on a text that cites, it is the list of citations.
+    switch = block.get("citations")
+    inner = block.get("content") if block.get("type") == "tool_result" else None
+    if isinstance(inner, (list, tuple)) and any(_is_citing(part) for part in inner):
+        return True
+    return isinstance(switch, Mapping) and bool(switch.get("enabled"))
 
 
 def _shows_images(request: Json) -> bool:
@@ -68,8 +77,9 @@ def _shows_images(request: Json) -> bool:
 
 def shows_image(block: Json) -> bool:
     """Whether the block is an image or a tool result with one."""
-    if block.get("type") == "tool_result" and not isinstance(block.get("content"), str):
-        return any(shows_image(inner) for inner in as_blocks(block.get("content")))
+    if block.get("type") == "tool_result":
+        inner = block.get("content")
+        return isinstance(inner, (list, tuple)) and any(shows_image(part) for part in inner)
     return block.get("type") == "image"
 
 

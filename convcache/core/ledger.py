@@ -18,7 +18,7 @@ from convcache.core.events import Turn
 from convcache.core.planner import BYTES_PER_TOKEN, Plan, plan
 from convcache.core.policy import Policy
 from convcache.core.prompt import Node, Prompt
-from convcache.core.usage import Costs, Usage
+from convcache.core.usage import Bill, Costs, Usage
 
 
 @attrs.frozen(kw_only=True)
@@ -57,44 +57,45 @@ class Ledger:
             policy=policy,
             anchor=anchor,
             is_border=is_border,
-            bytes_per_token=1 if self.counts else self.bytes_per_token,
+            bytes_per_token=None if self.counts else self.bytes_per_token,
         )
 
     def settle(
-        self, plan: Plan, usage: Usage, warm: CacheClock, *, at: datetime
+        self, plan: Plan, bill: Bill, warm: CacheClock, *, at: datetime
     ) -> tuple[Self, Turn, tuple[Entry, ...]]:
         """Book a planned request.
 
         Args:
             plan: The plan it was sent with.
-            usage: What was billed.
+            bill: What was billed.
             warm: What was believed warm.
             at: When the request started: lifetimes run from there.
 
         Returns:
             The new ledger, the turn as booked, and the entries to believe from now on.
         """
+        usage = bill.prompt
         entries = tuple(_entries(plan, usage, warm, at))
         turn = Turn(
             started=at,
             forecast=plan.forecast,
-            actual=usage,
-            costs=Costs.of(usage, plan.prompt.model),
+            actual=bill.total,
+            costs=Costs.of(bill.total, plan.prompt.model, bill.terms),
             lapses=entries[-1].expires if entries and usage.cached else None,
             miss=diagnose(self.last, plan, usage, at) if self.last is not None else None,
         )
-        size = plan.prompt.nodes[-1].size if plan.prompt.nodes else 0
+        length = plan.prompt.nodes[-1].length if plan.prompt.nodes else 0
         ledger = attrs.evolve(
             self._booked(turn),
             last=Sent.of(plan, usage, at),
-            bytes_per_token=size / usage.prompt if size and usage.prompt else self.bytes_per_token,
+            bytes_per_token=length / usage.prompt if length and usage.prompt else self.bytes_per_token,
         )
         return ledger, turn, entries
 
-    def settle_unplanned(self, model: Model, usage: Usage, *, at: datetime) -> tuple[Self, Turn]:
+    def settle_unplanned(self, model: Model, bill: Bill, *, at: datetime) -> tuple[Self, Turn]:
         """Book a request that went out as its caller wrote it. What it left in the cache is not known."""
-        costs = Costs.of(usage, model)
-        turn = Turn(started=at, forecast=None, actual=usage, costs=costs, lapses=None, miss=None)
+        costs = Costs.of(bill.total, model, bill.terms)
+        turn = Turn(started=at, forecast=None, actual=bill.total, costs=costs, lapses=None, miss=None)
         return self._booked(turn), turn
 
     def _booked(self, turn: Turn) -> Self:
@@ -115,7 +116,7 @@ def _entries(plan: Plan, usage: Usage, warm: CacheClock, at: datetime) -> Iterat
                 yield attrs.evolve(known, expires=at)
         elif known is not None and tokens <= usage.read:
             yield attrs.evolve(known, tokens=tokens).used(at)
-        elif tokens >= plan.prompt.model.minimum:
+        elif index in marks and tokens >= plan.prompt.model.minimum:
             # What was read although we did not know of it lives no longer than what we did know of.
             longest = marks[index] if tokens > usage.read else (hit.ttl if hit is not None else "5m")
             ttl: Ttl = "1h" if marks[index] == longest == "1h" else "5m"

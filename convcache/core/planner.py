@@ -103,7 +103,7 @@ def plan(
     policy: Policy,
     anchor: Node | None = None,
     is_border: Callable[[Node], bool] = lambda _: False,
-    bytes_per_token: float = BYTES_PER_TOKEN,
+    bytes_per_token: float | None = BYTES_PER_TOKEN,
 ) -> Plan:
     """Choose the breakpoints of a request and forecast its bill.
 
@@ -114,7 +114,7 @@ def plan(
         policy: What the user chose.
         anchor: The tail of the last kept turn, from the prompt of that turn.
         is_border: Whether the prompts of others are known to part after a node.
-        bytes_per_token: What tokens are made of lengths with; 1 where the lengths are counted tokens.
+        bytes_per_token: What tokens are estimated from lengths with; `None` where lengths are counted tokens.
     """
     if policy.observing:
         breakpoints = _as_written(prompt)
@@ -130,7 +130,7 @@ def plan(
                 chosen.setdefault(point.index, point)
         breakpoints = _with_falling_ttls([chosen[index] for index in sorted(chosen)])
     hit, entry = _hit(prompt.nodes, breakpoints, warm, at)
-    forecast = _forecast(prompt, breakpoints, hit, entry, bytes_per_token)
+    forecast = _forecast(prompt, breakpoints, hit, entry, bytes_per_token or 1)
     return Plan(prompt, breakpoints, hit, forecast)
 
 
@@ -146,15 +146,14 @@ def _as_written(prompt: Prompt) -> tuple[Breakpoint, ...]:
     return tuple(Breakpoint(index, "own", own[index]) for index in sorted(own))
 
 
-def _worth(prompt: Prompt, policy: Policy, bytes_per_token: float) -> Callable[[Node], bool]:
+def _worth(prompt: Prompt, policy: Policy, bytes_per_token: float | None) -> Callable[[Node], bool]:
     """Whether a prefix is long enough to be cached, and reading it saves enough."""
     # Counted tokens leave no doubt; estimated ones must not cost a prefix its breakpoint.
-    doubt = 1 if bytes_per_token == 1 else _SURELY
-    shortest = prompt.model.minimum * bytes_per_token / doubt
+    shortest = prompt.model.minimum * (1 if bytes_per_token is None else bytes_per_token / _SURELY)
     prices = prompt.model.prices
     if prices is not None and policy.min_saving > 0:
         tokens = policy.min_saving * 1_000_000 / (prices.input - prices.read)
-        shortest = max(shortest, float(tokens) * bytes_per_token)
+        shortest = max(shortest, float(tokens) * (bytes_per_token or 1))
     return lambda node: node.length >= shortest
 
 

@@ -5,6 +5,7 @@ their nodes agree. Knows what is rendered and what a lookback position is; nothi
 """
 
 import hashlib
+import json
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
@@ -24,6 +25,7 @@ from convcache.core.blocks import (
     is_shared,
     is_turn_scoped,
     takes_own_breakpoint,
+    text_length,
 )
 from convcache.core.catalog import COLLAPSING_PLATFORMS, Model, Platform, model, platform
 
@@ -224,7 +226,13 @@ def _message_nodes(prompt: Prompt, chain: "_Chain", *, start: int) -> Iterator[N
             if is_past and not prompt.model.keeps_thinking and block.get("type") in THINKING_TYPES:
                 continue
             markable = not scoped and _can_be_marked(message, block)
-            yield chain.node(("messages", index, place), message["role"], block, markable=markable)
+            yield chain.node(("messages", index, place), _role(message), block, markable=markable)
+
+
+def _role(message: Json) -> str:
+    """Who speaks, and whatever else a message says of itself, such as the effort from there on."""
+    rest = {name: value for name, value in message.items() if name not in {"role", "content"}}
+    return f"{message['role']} {json.dumps(rest)}" if rest else str(message["role"])
 
 
 def _can_be_marked(message: Json, block: Json) -> bool:
@@ -262,7 +270,7 @@ class _Chain:
         if path[0] == "messages":
             self.said = _digest(self.said, role.encode(), written)
         self.size += len(written)
-        self.length += len(written) if self.count is None else self.count(block)
+        self.length += text_length(block, written) if self.count is None else self.count(block)
         kind = block.get("type")
         if not self._collapses(kind):
             self.position += 1

@@ -5,6 +5,7 @@ the API's rules on the order of messages, and nothing of caching.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Self
 
@@ -125,9 +126,9 @@ class Transcript:
         return (*self.messages, *ask)
 
     def answered(self, asked: Sequence[Json], reply: Sequence[Json], stop_reason: str | None) -> Self:
-        """The transcript after a turn. The API takes no empty text back, so that is left out, and so is a message
-        of nothing else."""
-        blocks = [block for block in reply if not is_empty_text(block)]
+        """The transcript after a turn. What the API gives and does not take back would end the conversation: empty
+        text is left out, and so is a message of nothing else; half a character becomes the mark of a lost one."""
+        blocks = [_encodable(block) for block in reply if not is_empty_text(block)]
         answer = ({"role": "assistant", "content": blocks},) if blocks else ()
         messages = (*asked, *answer)
         turns = (*self.turns, Kept(len(messages), stop_reason))
@@ -161,10 +162,11 @@ class Transcript:
 def _said(content: object) -> Iterable[Json | str]:
     if isinstance(content, (str, Mapping)):
         return (content,)
-    blocks = as_blocks(content)
-    if not blocks:
+    if not isinstance(content, (list, tuple)):
+        raise TypeError(f"content is a string, a block or a list of blocks, not {type(content).__name__}")
+    if not content:
         raise EmptyMessageError("The content is an empty list.")
-    return blocks
+    return content
 
 
 def _user_message(blocks: Iterable[Json]) -> Json:
@@ -181,7 +183,8 @@ def _message(message: Json) -> Json:
         raise EmptyMessageError(f"A {message['role']} message has no content.")
     if isinstance(content, str):
         return _json({**message, "content": _text(content)})
-    return _json({**message, "content": [_block(block) for block in as_blocks(content)]})
+    blocks = [content] if isinstance(content, Mapping) else content
+    return _json({**message, "content": [_block(block) for block in blocks]})
 
 
 def _in_blocks(message: Json) -> Json:
@@ -207,6 +210,16 @@ def _text(text: object) -> str:
     if not text.strip():
         raise EmptyMessageError(f"A text block holds no text: {text!r:.40}.")
     return text
+
+
+def _encodable(block: Json) -> Json:
+    text = json.dumps(block, ensure_ascii=False)
+    sound = text.encode("utf-8", "replace").decode()
+    # `replace` writes a question mark; the mark of a lost character says what it is.
+    return block if sound == text else json.loads(_LONE_SURROGATE.sub("\ufffd", text))
+
+
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def _json(value: Json) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 Knows the API's `usage` object and the catalogue's prices; nothing of prompts or conversations.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, Self
 
 import attrs
 
-from convcache.core.catalog import Model
+from convcache.core.catalog import STANDARD, Model, Terms
 
 _MILLION: Final = Decimal(1_000_000)
 
@@ -35,7 +35,7 @@ class Usage:
     @classmethod
     def of(cls, usage: Mapping[str, Any]) -> Self:
         """Read the API's `usage`. Where it lists `iterations`, those are what is billed (compaction, advisors)."""
-        iterations = usage.get("iterations") or (usage,)
+        iterations = _iterations(usage)
         return sum((cls._of_one(one) for one in iterations), start=cls())
 
     @classmethod
@@ -74,9 +74,9 @@ class Usage:
         """All prompt tokens."""
         return self.cached + self.uncached
 
-    def cost(self, model: Model) -> Decimal | None:
+    def cost(self, model: Model, terms: Terms = STANDARD) -> Decimal | None:
         """What this one request costs in dollars, or `None` for a model without known prices."""
-        prices = model.prices_at(self.prompt)
+        prices = model.prices_at(self.prompt, terms)
         if prices is None:
             return None
         return (
@@ -87,9 +87,10 @@ class Usage:
             + self.output * prices.output
         ) / _MILLION
 
-    def uncached_cost(self, model: Model) -> Decimal | None:
+    def uncached_cost(self, model: Model, terms: Terms = STANDARD) -> Decimal | None:
         """What the same request would cost in dollars if nothing were cached."""
-        return attrs.evolve(self, read=0, written_5m=0, written_1h=0, uncached=self.prompt).cost(model)
+        uncached = attrs.evolve(self, read=0, written_5m=0, written_1h=0, uncached=self.prompt)
+        return uncached.cost(model, terms)
 
 
 @attrs.frozen
@@ -105,16 +106,46 @@ class Costs:
     uncached: Decimal | None = Decimal(0)
 
     @classmethod
-    def of(cls, usage: Usage, model: Model) -> Self:
+    def of(cls, usage: Usage, model: Model, terms: Terms = STANDARD) -> Self:
         """The costs of one request."""
-        return cls(usage.cost(model), usage.uncached_cost(model))
+        return cls(usage.cost(model, terms), usage.uncached_cost(model, terms))
 
     def __add__(self, other: "Costs") -> Self:
         return type(self)(_sum(self.paid, other.paid), _sum(self.uncached, other.uncached))
 
 
+def _iterations(usage: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return usage.get("iterations") or (usage,)
+
+
 def _sum(one: Decimal | None, other: Decimal | None) -> Decimal | None:
     return None if one is None or other is None else one + other
+
+
+@attrs.frozen(kw_only=True)
+class Bill:
+    """What the API billed for one request.
+
+    Attributes:
+        total: All its tokens, those of the server's own iterations included (server tools, compaction).
+        prompt: What the prompt that was sent read and wrote, before the server went on with it.
+        terms: What it was served on.
+    """
+
+    total: Usage
+    prompt: Usage = attrs.field(default=attrs.Factory(lambda bill: bill.total, takes_self=True))
+    terms: Terms = STANDARD
+
+    @classmethod
+    def of(cls, usage: Mapping[str, Any]) -> Self:
+        """Read the API's `usage`."""
+        iterations = _iterations(usage)
+        terms = Terms(
+            is_fast=usage.get("speed") == "fast",
+            is_us=usage.get("inference_geo") == "us",
+            is_batch=usage.get("service_tier") == "batch",
+        )
+        return cls(total=Usage.of(usage), prompt=Usage.of(iterations[0]), terms=terms)
 
 
 @attrs.define
@@ -143,6 +174,6 @@ class UsageMeter:
                 self.complete = True
 
     @property
-    def usage(self) -> Usage | None:
+    def bill(self) -> Bill | None:
         """What is billed so far; `None` until the reply has started."""
-        return None if self._usage is None else Usage.of(self._usage)
+        return None if self._usage is None else Bill.of(self._usage)

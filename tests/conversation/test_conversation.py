@@ -215,7 +215,9 @@ def test_a_reply_of_another_call_can_be_staged(conversation, client):
 
 
 def test_a_paused_reply_is_continued_without_content(conversation, emulator):
-    emulator.script(reply(text("searching"), stop_reason="pause_turn"), reply(text("found")))
+    conversation.update(tools=[{"type": "web_search_20250305", "name": "web_search"}])
+    searching = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "x"}}
+    emulator.script(reply(searching, stop_reason="pause_turn"), reply(text("found")))
     conversation.send("search")
     conversation.send()
 
@@ -318,6 +320,57 @@ def test_a_model_that_drops_thinking_is_understood(client, emulator):
     assert [turn.miss for turn in turns] == [None, None, None, Miss.THINKING_DROPPED]
     assert turns[3].actual.read == turns[0].actual.cached
     assert [turn.actual.read for turn in turns] == [turn.forecast.read for turn in turns]
+
+
+def test_a_request_that_only_prewarms_is_no_turn(conversation, emulator):
+    conversation.send("placeholder", max_tokens=0)
+    assert conversation.messages == []
+    conversation.send("a real question")
+
+    assert emulator.requests[1].usage.read == emulator.requests[0].usage.written > 5_000
+    assert conversation.usage.written_5m > 5_000
+
+
+def test_half_a_character_in_a_reply_does_not_end_the_conversation(conversation, emulator):
+    emulator.script(reply(text("half \ud83d")), reply(text("more")))
+    conversation.send("hello")
+    conversation.send("go on")
+
+    assert conversation.messages[1]["content"] == [text("half \ufffd")]
+
+
+def test_extra_body_is_part_of_what_is_planned(conversation, emulator):
+    conversation.send("hello")
+    extra = {"thinking": {"type": "adaptive"}, "cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    conversation.send("more", extra_body=extra)
+    turn = conversation.turns[-1]
+
+    assert turn.miss is Miss.SETTINGS_CHANGED
+    assert "cache_control" not in emulator.requests[1].body
+    assert turn.actual.written_1h > 0
+
+
+def test_a_field_of_the_beta_route_needs_betas(conversation):
+    with pytest.raises(TypeError, match="context_management needs betas"):
+        conversation.send("hello", context_management={"edits": []})
+
+
+def test_betas_may_be_any_iterable_and_hold_for_every_turn(client):
+    conversation = Conversation(client, model=MODEL, max_tokens=50, betas=iter(["some-beta-2026-01-01"]))
+    conversation.send("hello")
+
+    assert type(conversation.send("more")).__name__ == "BetaMessage"
+
+
+def test_files_are_read_as_the_sdk_reads_them(conversation, emulator, tmp_path):
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(b"not really a picture")
+    for data in (picture, picture.open("rb")):
+        conversation.append({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}})
+    conversation.send("what are these?")
+    images = emulator.requests[0].body["messages"][0]["content"][:2]
+
+    assert [image["source"]["data"] for image in images] == ["bm90IHJlYWxseSBhIHBpY3R1cmU="] * 2
 
 
 def test_tokens_are_counted_on_request_and_nothing_is_sent(client, emulator):

@@ -9,6 +9,7 @@ from convcache.core.clock import CacheClock
 from convcache.core.ledger import Ledger
 from convcache.core.planner import Plan
 from convcache.core.prompt import Prompt
+from convcache.core.usage import Bill
 
 AT = datetime(2026, 11, 22, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -28,7 +29,7 @@ class Books:
         return self.ledger.plan(Prompt.of(request), self.warm, at=at, policy=policy or Policy())
 
     def settle(self, plan: Plan, usage: Usage, at: datetime = AT) -> Turn:
-        self.ledger, turn, entries = self.ledger.settle(plan, usage, self.warm, at=at)
+        self.ledger, turn, entries = self.ledger.settle(plan, Bill(total=usage), self.warm, at=at)
         self.warm.record(entries)
         return turn
 
@@ -97,7 +98,9 @@ def test_a_prompt_that_was_too_short_leaves_nothing_warm():
 
 
 def test_an_unplanned_request_is_booked_all_the_same():
-    ledger, turn = Ledger().settle_unplanned(model("claude-opus-5"), Usage(uncached=1_000_000), at=AT)
+    ledger, turn = Ledger().settle_unplanned(
+        model("claude-opus-5"), Bill(total=Usage(uncached=1_000_000)), at=AT
+    )
 
     assert turn.forecast is None
     assert ledger.total == Usage(uncached=1_000_000)
@@ -111,3 +114,24 @@ def test_costs_add_up_request_by_request():
 
     assert books.ledger.costs == first.costs + second.costs
     assert books.ledger.total == Usage(read=5_000, written_5m=5_000, output=100)
+
+
+def test_what_the_server_went_on_with_is_paid_and_is_not_the_prompt():
+    books = Books()
+    iterations = [
+        {"input_tokens": 0, "cache_creation_input_tokens": 5_000, "output_tokens": 10},
+        {
+            "input_tokens": 0,
+            "cache_read_input_tokens": 5_000,
+            "cache_creation_input_tokens": 300,
+            "output_tokens": 20,
+        },
+    ]
+    plan = books.plan("a")
+    books.ledger, turn, entries = books.ledger.settle(
+        plan, Bill.of({"iterations": iterations}), books.warm, at=AT
+    )
+    books.warm.record(entries)
+
+    assert turn.actual == Usage(read=5_000, written_5m=5_300, output=30)
+    assert books.plan("a").forecast.read == 5_000

@@ -13,7 +13,7 @@ from convcache.core.clock import CacheClock
 from convcache.core.ledger import Ledger
 from convcache.core.planner import Plan
 from convcache.core.prompt import Prompt
-from convcache.core.usage import Usage
+from convcache.core.usage import Bill, Usage
 from tests.strategies import exchanges, requests, said
 
 AT = datetime(2026, 11, 22, tzinfo=UTC)
@@ -171,7 +171,7 @@ def test_a_fifth_breakpoint_of_the_callers_is_dropped_and_its_hour_is_kept_in_or
 def test_the_forecast_of_a_warm_prefix_reads_it_and_writes_the_rest():
     warm = CacheClock()
     first = planned(chat(turns=0), warm=warm)
-    _, turn, entries = Ledger().settle(first, Usage(written_5m=5_000), warm, at=AT)
+    _, turn, entries = Ledger().settle(first, Bill(total=Usage(written_5m=5_000)), warm, at=AT)
     warm.record(entries)
     forecast = planned(chat(turns=1), warm=warm).forecast
 
@@ -186,7 +186,7 @@ def test_the_lookback_reaches_twenty_positions_and_no_further(rounds, read):
     """A tail two positions further a round: after nine rounds the old one is the 19th of 20."""
     warm = CacheClock()
     first = planned(chat(turns=0, system=None, messages=[user("x" * 20_000)]), warm=warm)
-    _, _, entries = Ledger().settle(first, Usage(written_5m=5_000), warm, at=AT)
+    _, _, entries = Ledger().settle(first, Bill(total=Usage(written_5m=5_000)), warm, at=AT)
     warm.record(entries)
     messages = [user("x" * 20_000)]
     for n in range(rounds):
@@ -194,6 +194,13 @@ def test_the_lookback_reaches_twenty_positions_and_no_further(rounds, read):
 
     forecast = planned(chat(system=None, messages=messages), warm=warm).forecast
     assert (forecast.read == 5_000) is read
+
+
+def test_an_image_is_no_hundred_thousand_tokens():
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "A" * 1_000_000}}
+    request = chat(messages=[{"role": "user", "content": [image, {"type": "text", "text": "what is it?"}]}])
+
+    assert 1_500 < planned(request).forecast.prompt - planned(chat(turns=0)).forecast.prompt < 1_800
 
 
 def user(words: str) -> dict:

@@ -5,8 +5,8 @@ from decimal import Decimal
 import pytest
 
 from convcache import Costs, Usage
-from convcache.core.catalog import MODELS, model, platform
-from convcache.core.usage import UsageMeter
+from convcache.core.catalog import MODELS, Terms, model, platform
+from convcache.core.usage import Bill, UsageMeter
 
 A_MILLION_OF_EACH = Usage(
     read=1_000_000, written_5m=1_000_000, written_1h=1_000_000, uncached=1_000_000, output=1_000_000
@@ -32,6 +32,26 @@ def test_haiku_5_5_prices_the_whole_request_by_its_prompt():
 
     assert Decimal("0.010005") == small.cost(model("claude-haiku-5-5"))
     assert Decimal("0.03202505") == large.cost(model("claude-haiku-5-5")) + 0
+
+
+@pytest.mark.parametrize(
+    ("terms", "cost"),
+    [
+        ({"service_tier": "batch"}, "23.375"),
+        ({"inference_geo": "us"}, "51.425"),
+        ({"service_tier": "batch", "inference_geo": "us"}, "25.7125"),
+        ({"speed": "fast"}, "93.50"),
+        ({"speed": "standard", "inference_geo": "global", "service_tier": "priority"}, "46.75"),
+    ],
+)
+def test_the_terms_of_a_request_are_part_of_its_price(terms, cost):
+    bill = Bill.of({"input_tokens": 1, "output_tokens": 1, **terms})
+
+    assert Decimal(cost) == A_MILLION_OF_EACH.cost(model("claude-opus-5"), bill.terms)
+
+
+def test_fast_mode_has_no_price_where_there_is_none():
+    assert A_MILLION_OF_EACH.cost(model("claude-haiku-4-5"), Terms(is_fast=True)) is None
 
 
 def test_the_uncached_cost_pays_every_prompt_token_in_full():
@@ -97,11 +117,11 @@ def test_iterations_are_what_is_billed():
 
 def test_the_meter_knows_the_bill_from_the_first_event():
     meter = UsageMeter()
-    assert meter.usage is None
+    assert meter.bill is None
 
     start = {"input_tokens": 3, "cache_read_input_tokens": 10, "output_tokens": 1}
     meter.feed({"type": "message_start", "message": {"usage": start}})
-    assert Usage(read=10, uncached=3, output=1) == meter.usage
+    assert Bill(total=Usage(read=10, uncached=3, output=1)) == meter.bill
     assert not meter.complete
 
 
@@ -118,5 +138,5 @@ def test_later_events_repeat_the_totals_and_leave_the_split():
     meter.feed({"type": "message_delta", "usage": {"output_tokens": 20, "input_tokens": None}})
     meter.feed({"type": "message_stop"})
 
-    assert Usage(written_1h=50, uncached=3, output=20) == meter.usage
+    assert Bill(total=Usage(written_1h=50, uncached=3, output=20)) == meter.bill
     assert meter.complete

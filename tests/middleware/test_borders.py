@@ -65,6 +65,17 @@ def test_a_replaced_document_leaves_the_instructions_read(placed, emulator):
     assert all(request.usage.read > 9_900 for request in emulator.requests[1:])
 
 
+def test_a_document_in_the_first_message_is_learned_too(placed, emulator):
+    document = text("A page of the manual. " * 1_500)
+    for user in range(5):
+        messages = [{"role": "user", "content": [document, text(f"question {user}")]}]
+        placed.messages.create(
+            model=MODEL, max_tokens=30, system="The rules of the manual. " * 800, messages=messages
+        )
+
+    assert [request.usage.read > 12_000 for request in emulator.requests] == [False, False, False, True, True]
+
+
 def test_the_last_border_serves_the_users_of_one_tenant(placed, emulator):
     for user in range(4):
         ask(placed, [shared(INSTRUCTIONS), shared("The tenant's document. " * 600), profile(user)])

@@ -1,5 +1,7 @@
 """The middleware around plain loops, on the wire: placed on every route, booked, and out of everybody's way."""
 
+import gc
+import re
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -9,14 +11,16 @@ from typing import Any
 
 import anthropic
 import anyio
+import attrs
+import httpx2
 import pytest
 from anthropic import Anthropic, AsyncAnthropic, beta_async_tool, beta_tool
-from cachetools import LRUCache
 
 import convcache
 from convcache import CacheMiddleware, Conversation, InvalidationRefusedError, Miss, Policy
 from convcache.core.events import BreakpointsRefused, CacheInvalidated, Event, ModelUnknown, TurnSettled
 from convcache.emulator import Emulator, EmulatorServer, Fault, Settings, VirtualClock
+from convcache.emulator.tokens import estimated_tokens
 from tests.conftest import START
 from tests.words import GUIDE, MODEL, TOOL, call, marked_paths, reply, result, text, thinking
 
@@ -52,7 +56,7 @@ def watched(url: str, emulator: Emulator) -> Iterator[Watched]:
 
 @pytest.fixture
 async def watched_async(url: str, emulator: Emulator) -> AsyncIterator[Watched]:
-    watched = Watched(url, emulator)
+    watched = Watched(url, emulator, count=estimated_tokens)
     client = AsyncAnthropic(base_url=url, api_key="made-up", max_retries=0, middleware=[watched.middleware])
     async with client:
         watched.client = client
@@ -401,11 +405,12 @@ CHANGES = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_change_that_throws_a_warm_cache_away_is_priced_before_it_is_sent(watched, emulator, name):
     messages = [user("hello"), {"role": "assistant", "content": "hi"}, user("more " * 3_000)]
-    watched.client.messages.create(**HEAD, messages=messages)
-    messages += [{"role": "assistant", "content": "well"}, user("and more")]
+    for n in range(2):
+        watched.client.messages.create(**HEAD, messages=messages)
+        messages += [{"role": "assistant", "content": "well"}, user(f"and more {n}")]
     watched.client.messages.create(**{**HEAD, **CHANGES[name]}, messages=messages)
     (event,) = watched.told(CacheInvalidated)
-    first, second = watched.turns
+    _, first, second = watched.turns
 
     assert name in event.invalidation.changed
     assert abs(event.invalidation.tokens - (first.actual.cached - second.actual.read)) < 20
@@ -428,6 +433,26 @@ def test_such_a_change_can_be_refused_before_the_network(url, emulator):
         watched.client.messages.create(**{**HEAD, "model": "claude-opus-4-8"}, messages=[user("hello")])
 
     assert len(emulator.requests) == 2
+
+
+def test_other_users_who_open_alike_are_never_refused(url, emulator):
+    watched = Watched(url, emulator, Policy(on_invalidation="refuse"))
+    shots = [user("Q"), {"role": "assistant", "content": "A"}, user("hi")]
+    for name in ("Ada", "Bob", "Cyd"):
+        watched.client.messages.create(**{**HEAD, "system": f"{GUIDE} You talk to {name}."}, messages=shots)
+
+    assert watched.told(CacheInvalidated) == []
+    assert [turn.miss for turn in watched.turns] == [None, None, None]
+
+
+def test_observing_never_refuses(url, emulator):
+    watched = Watched(url, emulator, Policy.observe(on_invalidation="refuse"))
+    marked = {**HEAD, "system": [{**LONG, **OWN}]}
+    with convcache.conversation("user-42"):
+        for model in (MODEL, "claude-opus-4-8"):
+            watched.client.messages.create(**{**marked, "model": model}, messages=[user("hello")])
+
+    assert len(watched.told(CacheInvalidated)) == 1
 
 
 def test_a_small_loss_is_silent(url, emulator):
@@ -453,7 +478,9 @@ def test_observing_changes_no_byte_and_books_all_the_same(client, url, emulator,
     assert turn.forecast is not None
 
 
-def test_eight_conversations_in_eight_threads_are_not_mixed_up(watched, emulator):
+def test_eight_conversations_in_eight_threads_are_not_mixed_up(url, emulator):
+    watched = Watched(url, emulator, count=estimated_tokens)
+
     def chat(name: int) -> None:
         head = {**HEAD, "system": f"You are number {name}. " * 500}
         messages = [user("hello")]
@@ -465,7 +492,7 @@ def test_eight_conversations_in_eight_threads_are_not_mixed_up(watched, emulator
         list(pool.map(chat, range(8)))
 
     assert len(watched.turns) == 48
-    assert all(turn.forecast.read == turn.actual.read for turn in watched.turns)
+    assert all(turn.forecast == attrs.evolve(turn.actual, output=0) for turn in watched.turns)
     assert sum(turn.actual.read == 0 for turn in watched.turns) == 8
 
 
@@ -485,7 +512,7 @@ async def test_two_hundred_conversations_in_one_loop_are_not_mixed_up(watched_as
             group.start_soon(chat, name)
 
     assert len(watched_async.turns) == 600
-    assert all(turn.forecast.read == turn.actual.read for turn in watched_async.turns)
+    assert all(turn.forecast == attrs.evolve(turn.actual, output=0) for turn in watched_async.turns)
     assert sum(turn.actual.read == 0 for turn in watched_async.turns) == 200
 
 
@@ -500,12 +527,103 @@ def test_two_chats_that_open_alike_part_where_they_part(watched, emulator):
     assert [turn.actual.read > 0 for turn in watched.turns] == [False, True, True, True, True, True]
 
 
-def test_the_memory_of_conversations_is_bounded(watched):
-    watched.middleware._lineages = LRUCache(10)
-    for n in range(30):
-        watched.client.messages.create(**HEAD, messages=[user(f"hello {n}")])
+def test_no_body_is_kept_once_its_reply_is_read(watched):
+    for n in range(5):
+        with watched.client.messages.stream(**HEAD, messages=[user(f"hello {n} " * 10_000)]) as stream:
+            stream.until_done()
+    watched.events.clear()
+    gc.collect()
+    kept = [thing for thing in gc.get_objects() if type(thing).__name__ == "_Attempt"]
 
-    assert len(watched.middleware._lineages) == 10
+    assert kept == []
+
+
+def test_a_kept_alive_conversation_stays_alive(watched, emulator):
+    messages = [user("hello " * 3_000)]
+    for seconds, options in ((0, {}), (250, {"max_tokens": 0}), (250, {})):
+        emulator.clock.advance(timedelta(seconds=seconds))
+        watched.client.messages.create(**{**HEAD, **options}, messages=messages)
+    first, ping, last = [request.usage for request in emulator.requests]
+
+    assert ping.read == last.read == first.written > 8_000
+
+
+def test_what_is_no_message_is_the_callers_to_deal_with():
+    def odd(_: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, text="<html>", headers={"content-type": "text/html"})
+
+    replies = []
+    for placing in ([], [CacheMiddleware()]):
+        http_client = httpx2.Client(transport=httpx2.MockTransport(odd))
+        client = Anthropic(base_url="http://odd", api_key="x", http_client=http_client, middleware=placing)
+        replies.append(client.messages.create(**HEAD, messages=[user("hello")]))
+
+    assert replies[0] == replies[1]
+
+
+def test_a_clock_that_fails_fails_no_request(client):
+    def broken() -> Any:
+        raise OSError
+
+    placed = client.with_options(middleware=[CacheMiddleware(clock=broken, on_event=lambda _: None)])
+
+    assert placed.messages.create(**HEAD, messages=[user("hello")]).content
+
+
+def test_malformed_content_is_as_wrong_as_it_was(watched):
+    with pytest.raises(anthropic.BadRequestError):
+        watched.client.messages.create(**HEAD, messages=[{"role": "user", "content": text("hello")}])
+
+
+def test_a_cited_answer_stays_cached(watched, emulator):
+    citation = {
+        "type": "char_location",
+        "cited_text": "sky",
+        "document_index": 0,
+        "document_title": None,
+        "start_char_index": 0,
+        "end_char_index": 3,
+    }
+    source = {"type": "text", "media_type": "text/plain", "data": "The sky is blue. " * 400}
+    document = {"type": "document", "source": source, "citations": {"enabled": True}}
+    emulator.script(reply({**text("It is blue."), "citations": [citation]}), reply(text("Yes.")))
+    messages = [{"role": "user", "content": [document, text("Which colour?")]}]
+    for _ in range(3):
+        answer = watched.client.messages.create(**HEAD, messages=messages)
+        messages += [{"role": "assistant", "content": answer.content}, user("Sure?")]
+
+    assert_each_reads_what_was_left(emulator)
+    assert all(turn.forecast.read == turn.actual.read for turn in watched.turns)
+
+
+async def test_observing_changes_no_byte_of_tool_loops_threads_and_async_streams(url, emulator):
+    @beta_async_tool
+    async def look_up(word: str) -> str:
+        """Looks a word up."""
+        return f"{word} " * 30
+
+    policy = Policy.observe()
+    placings: list[list[Any]] = [[], [CacheMiddleware(policy, clock=emulator.clock.now)]]
+    sent = []
+    for placing in placings:
+        emulator.reset()
+        async with AsyncAnthropic(base_url=url, api_key="made-up", middleware=placing) as client:
+            for thread in ({"thread": False}, {}):
+                emulator.script(reply(call("a", word="x")), reply(text("done")))
+                runner = client.beta.messages.tool_runner(
+                    **HEAD, tools=[look_up], messages=[user("look")], **thread
+                )
+                await runner.until_done()
+            async with client.messages.stream(**HEAD, messages=[user("hello")]) as stream:
+                await stream.until_done()
+            raw = client.messages.with_streaming_response.create(**HEAD, messages=[user("hello")])
+            async with raw as response:
+                await response.read()
+        bodies = [request._body.data for request in emulator.requests]
+        sent.append([re.sub(rb"msg_\w+", b"msg", body) for body in bodies])
+
+    assert len(sent[0]) == 6
+    assert sent[0] == sent[1]
 
 
 def test_a_stream_that_is_left_early_is_booked(watched, emulator):
