@@ -18,6 +18,7 @@ from convcache.emulator.cache import Cache, Entry
 from convcache.emulator.caller import Caller
 from convcache.emulator.chance import Chance
 from convcache.emulator.clock import Clock, SystemClock
+from convcache.emulator.course import Answering
 from convcache.emulator.diagnostics import Diagnostics
 from convcache.emulator.errors import ApiError
 from convcache.emulator.faults import NO_FAULT, Fault, FaultQueue
@@ -65,12 +66,12 @@ class Emulator:
         self._cache = Cache(settings)
         self._served = 0
         counter = count_tokens or estimated_tokens
+        reader = Reader(settings, PromptReader(settings, counter))
         self._messages = Messages(
             settings=settings,
             cache=self._cache,
-            reader=Reader(settings, PromptReader(settings, counter)),
-            replies=self.replies,
-            count_tokens=counter,
+            reader=reader,
+            answering=Answering(cache=self._cache, reader=reader, replies=self.replies, count_tokens=counter),
             threads=Threads(settings),
             diagnostics=Diagnostics(settings),
             limit=InputLimit(settings.input_tokens_per_minute),
