@@ -57,7 +57,7 @@ def chat(*, model: str, system: str | None, base_url: str | None, max_tokens: in
     Exit code 1 if a turn failed in a pipe.
     """
     from convcache import Conversation  # noqa: PLC0415 - what is heavy is loaded when it is needed
-    from convcache.conversation import utc_now  # noqa: PLC0415
+    from convcache.books import utc_now  # noqa: PLC0415
     from convcache.terminal.guide import GUIDE  # noqa: PLC0415
     from convcache.terminal.screen import screen  # noqa: PLC0415
     from convcache.terminal.session import Chat  # noqa: PLC0415
