@@ -14,6 +14,7 @@ import attrs
 from convcache.emulator import batches, control, models
 from convcache.emulator.answers import Answer, Plain, Refusal, Started
 from convcache.emulator.batches import Batches
+from convcache.emulator.binding import Bindings
 from convcache.emulator.cache import Cache, Entry
 from convcache.emulator.caller import Caller
 from convcache.emulator.chance import Chance
@@ -72,6 +73,7 @@ class Emulator:
             cache=self._cache,
             reader=reader,
             answering=Answering(cache=self._cache, reader=reader, replies=self.replies, count_tokens=counter),
+            bindings=Bindings(settings),
             threads=Threads(settings),
             diagnostics=Diagnostics(settings),
             limit=InputLimit(settings.input_tokens_per_minute),

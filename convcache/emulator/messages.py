@@ -12,6 +12,7 @@ import attrs
 from convcache.emulator import sse
 from convcache.emulator.accepted import Accepted
 from convcache.emulator.answers import Plain, Started
+from convcache.emulator.binding import Bindings
 from convcache.emulator.bodies import Bodies
 from convcache.emulator.cache import Bill, Cache
 from convcache.emulator.caller import Caller
@@ -25,7 +26,7 @@ from convcache.emulator.prompt import Step
 from convcache.emulator.reading import Reader, Reading
 from convcache.emulator.replies.signature import token
 from convcache.emulator.rules import accepted
-from convcache.emulator.server_tools import requests_made
+from convcache.emulator.server_tools import as_pieces, requests_made
 from convcache.emulator.settings import Settings
 from convcache.emulator.threads import Threads, Turn
 from convcache.emulator.wire import Chunk, Request, Response, json_response
@@ -43,6 +44,7 @@ class Messages:
     cache: Cache
     reader: Reader
     answering: Answering
+    bindings: Bindings
     threads: Threads
     diagnostics: Diagnostics
     limit: InputLimit
@@ -60,7 +62,8 @@ class Messages:
         """
         turn = self.threads.taken_up(asked, caller, at)
         valid = accepted(turn.body, settings=self.settings, caller=caller)
-        reading = self.reader.read(valid, caller)
+        verdict = self.bindings.checked(valid, caller)
+        reading = self.reader.read(valid, caller, dropped=verdict.dropped)
         fingerprint = self.diagnostics.fingerprint(valid, caller, at)
         bill = self.cache.bill(
             reading.steps,
@@ -75,6 +78,7 @@ class Messages:
             api=self,
             valid=valid,
             reading=reading,
+            transformations=verdict.transformations,
             bill=bill,
             hit=_hit(reading.steps, bill),
             turn=turn,
@@ -85,12 +89,12 @@ class Messages:
 
     def clear(self) -> None:
         """Forgets what it keeps about earlier requests besides the cache."""
-        for memory in (self.threads, self.diagnostics, self.limit, self.chance, self.bodies):
+        for memory in (self.bindings, self.threads, self.diagnostics, self.limit, self.chance, self.bodies):
             memory.clear()
 
     def counted(self, request: Request, caller: Caller) -> Plain:
         valid = accepted(self._parsed(request.body), counting=True, settings=self.settings, caller=caller)
-        reading = self.reader.read(valid, caller)
+        reading = self.reader.read(valid, caller, dropped=self.bindings.checked(valid, caller).dropped)
         tail = self.settings.residual_tail_tokens
         counted: dict[str, Any] = {"input_tokens": reading.tokens + tail}
         if valid.body.get("context_management"):
@@ -115,6 +119,7 @@ class MessageAnswer:
     api: Messages
     valid: Accepted
     reading: Reading
+    transformations: Sequence[Mapping[str, Any]] | None
     bill: Bill
     hit: Hit | None
     turn: Turn
@@ -144,6 +149,8 @@ class MessageAnswer:
         body, diagnostics = self.valid.body, self.api.diagnostics
         course = self.api.answering.run(self.reading, self.bill)
         message = self._message("msg_" + token("message", request_id, length=24), course)
+        answer = as_pieces(course.reply.content, len(body["messages"]))
+        self.api.bindings.issued(self.valid.pieces, answer)
         message["diagnostics"] = diagnostics.diagnosed(body, self.fingerprint, at)
         diagnostics.remember(message["id"], self.fingerprint, at)
         return message, course.billed
@@ -152,6 +159,8 @@ class MessageAnswer:
         reply = course.reply
         managed = self.valid.body.get("context_management")
         edits = {"context_management": {"applied_edits": list(self.reading.applied_edits)}} if managed else {}
+        told = self.transformations
+        transformed = {} if told is None else {"input_transformations": list(told)}
         return {
             "id": id_,
             "type": "message",
@@ -163,6 +172,7 @@ class MessageAnswer:
             "stop_details": None,
             "usage": course_on_the_wire(course, self.tier),
             **edits,
+            **transformed,
         }
 
     def _streamed(self, message: Mapping[str, Any], at: datetime) -> Response:

@@ -52,9 +52,16 @@ class Reader:
     settings: Settings
     prompts: PromptReader
 
-    def read(self, valid: Accepted, caller: Caller) -> Reading:
+    def read(self, valid: Accepted, caller: Caller, *, dropped: frozenset[str] = frozenset()) -> Reading:
+        """What the model reads of a request.
+
+        Args:
+            valid: The request.
+            caller: Who asks.
+            dropped: The paths of the blocks it does not get to see.
+        """
         asked = Asked(valid.body, valid.model, self.settings, caller.betas)
-        pieces = rendered(valid.pieces, asked)
+        pieces = [piece for piece in rendered(valid.pieces, asked) if piece.path not in dropped]
         reading = self.laid_out(asked, pieces, valid.ttls, caller.scope)
         if not valid.body.get("context_management"):
             return reading
