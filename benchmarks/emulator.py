@@ -4,8 +4,8 @@
 
 Plain and streamed, over HTTP on loopback (the server in a process of its own) and in process (the engine, without
 any client). Each prompt is marked at its end and was sent before, so it is read. A conversation grows by a message
-of some 250 tokens and the reply to it; beside the cost of a turn stands what `json.loads` of its body alone costs.
-Figures are medians, of the default settings and replies.
+of some 250 tokens and the reply to it; the cost of a turn is its CPU time, and beside it stands what `json.loads` of
+its body alone costs. Figures are medians, of the default settings and replies.
 """
 
 import argparse
@@ -45,10 +45,12 @@ class Scale:
     requests: int = 40
     grown: int = 100_000
     """Tokens to which a conversation grows."""
+    lives: int = 7
+    """How often it does, each time from the start."""
 
 
 FULL: Final = Scale()
-SMOKE: Final = Scale(sizes=(600, 800, 1_000), requests=2, grown=2_500)
+SMOKE: Final = Scale(sizes=(600, 800, 1_000), requests=2, grown=2_500, lives=1)
 
 
 def conversation(tokens: int) -> list[Json]:
@@ -141,11 +143,12 @@ def throughput(scale: Scale) -> list[Json]:
 def growth(scale: Scale) -> list[Json]:
     """What a turn costs in process, by tenths of a growing conversation."""
     messages = conversation(scale.grown)
-    costs = []
-    with in_process() as send:
-        for length in range(1, len(messages) + 1, 2):
-            data = body(messages[:length])
-            costs.append((length * _MESSAGE_TOKENS, _seconds(send, data), _seconds(json.loads, data)))
+    bodies = [body(messages[:length]) for length in range(1, len(messages) + 1, 2)]
+    lives = [_life(bodies) for _ in range(scale.lives)]
+    costs = [
+        ((2 * turn + 1) * _MESSAGE_TOKENS, statistics.median(sent), _loading(bodies[turn]))
+        for turn, sent in enumerate(zip(*lives, strict=True))
+    ]
     size = -(-len(costs) // 10)
     tenths = [costs[start : start + size] for start in range(0, len(costs), size)]
     return [
@@ -158,10 +161,22 @@ def growth(scale: Scale) -> list[Json]:
     ]
 
 
-def _seconds(call: Callable[[bytes], object], data: bytes) -> float:
-    started = time.perf_counter()
+def _life(bodies: Sequence[bytes]) -> list[float]:
+    """What each turn of a conversation costs an engine that has seen the turns before."""
+    with in_process() as send:
+        return [_seconds(send, data, clock=time.process_time) for data in bodies]
+
+
+def _loading(data: bytes) -> float:
+    return statistics.median(_seconds(json.loads, data, clock=time.process_time) for _ in range(5))
+
+
+def _seconds(
+    call: Callable[[bytes], object], data: bytes, *, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    started = clock()
     call(data)
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def lines(found: Json) -> Iterator[str]:

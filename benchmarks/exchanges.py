@@ -173,12 +173,16 @@ def _sent(emulator: Emulator, exchange: Json) -> tuple[Bill, str]:
 
 
 def _told(response: Response) -> Json:
-    """The message of a response, or what stands for it; of a stream, what its first event says."""
+    """The message of a response, or what stands for it; of a stream, its opening with what its end adds."""
     data = b"".join(chunk.data for chunk in response.chunks)
     if not data.startswith(b"event:"):
         return dict(json.loads(data))
-    first = json.loads(data.split(b"data: ", 1)[1].split(b"\n", 1)[0])
-    return dict(first["message"])
+    events = [
+        json.loads(line.removeprefix(b"data: ")) for line in data.splitlines() if line.startswith(b"data:")
+    ]
+    usages = [event["usage"] for event in events if "usage" in event]
+    message = events[0]["message"]
+    return {**message, "usage": {**message["usage"], **(usages[-1] if usages else {})}}
 
 
 def _recorded_at(exchange: Json) -> datetime | None:

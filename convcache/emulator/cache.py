@@ -27,6 +27,8 @@ class Entry:
     tokens: int
     ttl: timedelta
     expires_at: datetime
+    base: str | None = None
+    """The entry of a shorter life that it was written on top of."""
 
     def lives(self, at: datetime) -> bool:
         return at < self.expires_at
@@ -125,7 +127,7 @@ class Cache:
             if bill.hit and mark.index <= bill.reach:
                 self._renew(mark, bill.hit, bill.at)
             else:
-                self._write(mark, bill.at)
+                self._write(mark, bill.hit, bill.at)
         self._sweep(bill.at)
 
     def _longest_hit(self, steps: Sequence[Step], breakpoints: Sequence[Breakpoint], at: datetime) -> int:
@@ -145,8 +147,10 @@ class Cache:
         else:
             self._keep(_entry(mark, ttl=min(TTLS[mark.ttl], hit.ttl), at=at), at)
 
-    def _write(self, mark: Breakpoint, at: datetime) -> None:
-        self._keep(_entry(mark, ttl=TTLS[mark.ttl], at=at), at)
+    def _write(self, mark: Breakpoint, hit: Entry | None, at: datetime) -> None:
+        entry = _entry(mark, ttl=TTLS[mark.ttl], at=at)
+        base = hit.digest if hit and hit.ttl < entry.ttl else None
+        self._keep(attrs.evolve(entry, base=base), at)
 
     def _keep(self, entry: Entry, at: datetime) -> None:
         """Two requests that overlapped leave one entry: the longer TTL, the later end."""
@@ -157,6 +161,10 @@ class Cache:
         self._entries[entry.digest] = entry
 
     def _lives(self, entry: Entry, at: datetime) -> bool:
+        if entry.base is not None and self._settings.mixed_ttl == "lapses":
+            base = self._entries.get(entry.base)
+            if base is None or not self._lives(base, at):
+                return False
         return entry.lives(at - self._settings.grace_after_expiry)
 
     def _sweep(self, at: datetime) -> None:

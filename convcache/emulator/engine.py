@@ -14,10 +14,12 @@ import attrs
 from convcache.emulator import batches, control, models
 from convcache.emulator.answers import Answer, Plain, Refusal, Started
 from convcache.emulator.batches import Batches
+from convcache.emulator.binding import Bindings
 from convcache.emulator.cache import Cache, Entry
 from convcache.emulator.caller import Caller
 from convcache.emulator.chance import Chance
 from convcache.emulator.clock import Clock, SystemClock
+from convcache.emulator.course import Answering
 from convcache.emulator.diagnostics import Diagnostics
 from convcache.emulator.errors import ApiError
 from convcache.emulator.faults import NO_FAULT, Fault, FaultQueue
@@ -65,12 +67,13 @@ class Emulator:
         self._cache = Cache(settings)
         self._served = 0
         counter = count_tokens or estimated_tokens
+        reader = Reader(settings, PromptReader(settings, counter))
         self._messages = Messages(
             settings=settings,
             cache=self._cache,
-            reader=Reader(settings, PromptReader(settings, counter)),
-            replies=self.replies,
-            count_tokens=counter,
+            reader=reader,
+            answering=Answering(cache=self._cache, reader=reader, replies=self.replies, count_tokens=counter),
+            bindings=Bindings(settings),
             threads=Threads(settings),
             diagnostics=Diagnostics(settings),
             limit=InputLimit(settings.input_tokens_per_minute),

@@ -116,7 +116,7 @@ def _of_message(number: int, message: Mapping[str, Any]) -> tuple[Piece, ...]:
 
 def _message(number: int, message: Mapping[str, Any]) -> Iterator[Piece]:
     blocks, from_string = blocks_of(message.get("content"))
-    if message.get("output_config"):
+    if message.get("output_config") and isinstance(message["output_config"], Mapping):
         effort = {"type": EFFORT, **message["output_config"]}
         yield Piece(f"messages.{number}.output_config", "messages", message["role"], effort, number)
     turn_scoped = message.get("clear_at") == "next_user_message"

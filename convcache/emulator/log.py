@@ -34,6 +34,15 @@ class Usage:
             output=output,
         )
 
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            read=self.read + other.read,
+            written_5m=self.written_5m + other.written_5m,
+            written_1h=self.written_1h + other.written_1h,
+            uncached=self.uncached + other.uncached,
+            output=self.output + other.output,
+        )
+
     @property
     def written(self) -> int:
         return self.written_5m + self.written_1h

@@ -12,27 +12,27 @@ import attrs
 from convcache.emulator import sse
 from convcache.emulator.accepted import Accepted
 from convcache.emulator.answers import Plain, Started
+from convcache.emulator.binding import Bindings
 from convcache.emulator.bodies import Bodies
 from convcache.emulator.cache import Bill, Cache
 from convcache.emulator.caller import Caller
 from convcache.emulator.chance import Chance
+from convcache.emulator.course import Answering, Course, Iteration
 from convcache.emulator.diagnostics import Diagnostics, Fingerprint
 from convcache.emulator.errors import ApiError
 from convcache.emulator.limits import InputLimit
 from convcache.emulator.log import Hit, Usage
 from convcache.emulator.prompt import Step
-from convcache.emulator.reading import Reader
-from convcache.emulator.replies import Replies, Reply
+from convcache.emulator.reading import Reader, Reading
 from convcache.emulator.replies.signature import token
 from convcache.emulator.rules import accepted
+from convcache.emulator.server_tools import as_pieces, requests_made
 from convcache.emulator.settings import Settings
 from convcache.emulator.threads import Threads, Turn
-from convcache.emulator.tokens import CountTokens
 from convcache.emulator.wire import Chunk, Request, Response, json_response
 
 Tier = Literal["standard", "batch"]
 
-_PREWARMED = Reply(content=(), stop_reason="max_tokens", output_tokens=0)
 _STREAM_HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
 
 
@@ -43,8 +43,8 @@ class Messages:
     settings: Settings
     cache: Cache
     reader: Reader
-    replies: Replies
-    count_tokens: CountTokens
+    answering: Answering
+    bindings: Bindings
     threads: Threads
     diagnostics: Diagnostics
     limit: InputLimit
@@ -62,7 +62,8 @@ class Messages:
         """
         turn = self.threads.taken_up(asked, caller, at)
         valid = accepted(turn.body, settings=self.settings, caller=caller)
-        reading = self.reader.read(valid, caller)
+        verdict = self.bindings.checked(valid, caller)
+        reading = self.reader.read(valid, caller, dropped=verdict.dropped)
         fingerprint = self.diagnostics.fingerprint(valid, caller, at)
         bill = self.cache.bill(
             reading.steps,
@@ -76,6 +77,8 @@ class Messages:
         return MessageAnswer(
             api=self,
             valid=valid,
+            reading=reading,
+            transformations=verdict.transformations,
             bill=bill,
             hit=_hit(reading.steps, bill),
             turn=turn,
@@ -86,13 +89,17 @@ class Messages:
 
     def clear(self) -> None:
         """Forgets what it keeps about earlier requests besides the cache."""
-        for memory in (self.threads, self.diagnostics, self.limit, self.chance, self.bodies):
+        for memory in (self.bindings, self.threads, self.diagnostics, self.limit, self.chance, self.bodies):
             memory.clear()
 
     def counted(self, request: Request, caller: Caller) -> Plain:
         valid = accepted(self._parsed(request.body), counting=True, settings=self.settings, caller=caller)
-        reading = self.reader.read(valid, caller)
-        return Plain({"input_tokens": reading.tokens + self.settings.residual_tail_tokens})
+        reading = self.reader.read(valid, caller, dropped=self.bindings.checked(valid, caller).dropped)
+        tail = self.settings.residual_tail_tokens
+        counted: dict[str, Any] = {"input_tokens": reading.tokens + tail}
+        if valid.body.get("context_management"):
+            counted["context_management"] = {"original_input_tokens": reading.original_tokens + tail}
+        return Plain(counted)
 
     def _parsed(self, body: bytes) -> Any:
         try:
@@ -111,6 +118,8 @@ class MessageAnswer:
 
     api: Messages
     valid: Accepted
+    reading: Reading
+    transformations: Sequence[Mapping[str, Any]] | None
     bill: Bill
     hit: Hit | None
     turn: Turn
@@ -138,20 +147,20 @@ class MessageAnswer:
         """
         self.api.threads.check_free(self.turn, at)
         body, diagnostics = self.valid.body, self.api.diagnostics
-        reply = self.api.replies.reply(body) if body["max_tokens"] else _PREWARMED
-        self.api.cache.carry_out(self.bill)
-        usage = Usage.of(self.bill, output=self._output_tokens(reply))
-        message = self._message("msg_" + token("message", request_id, length=24), reply, usage)
+        course = self.api.answering.run(self.reading, self.bill)
+        message = self._message("msg_" + token("message", request_id, length=24), course)
+        answer = as_pieces(course.reply.content, len(body["messages"]))
+        self.api.bindings.issued(self.valid.pieces, answer)
         message["diagnostics"] = diagnostics.diagnosed(body, self.fingerprint, at)
         diagnostics.remember(message["id"], self.fingerprint, at)
-        return message, usage
+        return message, course.billed
 
-    def _output_tokens(self, reply: Reply) -> int:
-        if reply.output_tokens is not None:
-            return reply.output_tokens
-        return sum(self.api.count_tokens(block) for block in reply.content)
-
-    def _message(self, id_: str, reply: Reply, usage: Usage) -> dict[str, Any]:
+    def _message(self, id_: str, course: Course) -> dict[str, Any]:
+        reply = course.reply
+        managed = self.valid.body.get("context_management")
+        edits = {"context_management": {"applied_edits": list(self.reading.applied_edits)}} if managed else {}
+        told = self.transformations
+        transformed = {} if told is None else {"input_transformations": list(told)}
         return {
             "id": id_,
             "type": "message",
@@ -161,7 +170,9 @@ class MessageAnswer:
             "stop_reason": reply.stop_reason,
             "stop_sequence": reply.stop_sequence,
             "stop_details": None,
-            "usage": usage_on_the_wire(usage, self.tier),
+            "usage": course_on_the_wire(course, self.tier),
+            **edits,
+            **transformed,
         }
 
     def _streamed(self, message: Mapping[str, Any], at: datetime) -> Response:
@@ -172,8 +183,23 @@ class MessageAnswer:
         return Response(status=200, headers=_STREAM_HEADERS, chunks=tuple(chunks))
 
 
-def usage_on_the_wire(usage: Usage, tier: Tier = "standard") -> dict[str, Any]:
-    """Usage as a message carries it."""
+def course_on_the_wire(course: Course, tier: Tier = "standard") -> dict[str, Any]:
+    """Usage as a message carries it: the sum, and what it is the sum of where the model was asked repeatedly."""
+    used = requests_made(course.reply.content)
+    return {
+        **usage_on_the_wire(course.usage),
+        "service_tier": tier,
+        **({"server_tool_use": used} if used else {}),
+        **({"iterations": [_told(iteration) for iteration in course.iterations]} if course.is_told else {}),
+    }
+
+
+def _told(iteration: Iteration) -> dict[str, Any]:
+    return {"type": iteration.kind, **usage_on_the_wire(iteration.usage)}
+
+
+def usage_on_the_wire(usage: Usage) -> dict[str, Any]:
+    """What one time of asking, or all together, took."""
     return {
         "input_tokens": usage.uncached,
         "cache_creation_input_tokens": usage.written,
@@ -183,7 +209,6 @@ def usage_on_the_wire(usage: Usage, tier: Tier = "standard") -> dict[str, Any]:
             "ephemeral_1h_input_tokens": usage.written_1h,
         },
         "output_tokens": usage.output,
-        "service_tier": tier,
     }
 
 

@@ -55,7 +55,7 @@ class PromptReader:
 
     def __init__(self, settings: Settings, count_tokens: CountTokens) -> None:
         self._settings = settings
-        self._count = count_tokens
+        self.count_tokens = count_tokens
         self._tokens_of: dict[bytes, int] = {}
 
     def steps(self, asked: Asked, pieces: Sequence[Piece], *, scope: str = "") -> list[Step]:
@@ -112,12 +112,12 @@ class PromptReader:
 
     def _tokens(self, digest: bytes, piece: Piece) -> int:
         if piece.turn_scoped:
-            return self._count(piece.block)
+            return self.count_tokens(piece.block)
         known = self._tokens_of.get(digest)
         if known is None:
             if len(self._tokens_of) >= _REMEMBERED:
                 self._tokens_of.clear()
-            known = self._tokens_of[digest] = self._count(piece.block)
+            known = self._tokens_of[digest] = self.count_tokens(piece.block)
         return known
 
     def _run(self, type_: str) -> str:

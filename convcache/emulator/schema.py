@@ -53,6 +53,10 @@ class Shape:
     tag: str | None
     fields: Mapping[str, Field]
 
+    def told_as(self, tag: str | None) -> "Shape":
+        """The same shape under another of its types."""
+        return self if tag in (None, self.tag) else attrs.evolve(self, tag=tag)
+
     @cached_property
     def required(self) -> Mapping[str, Field]:
         return {name: field for name, field in self.fields.items() if field.required and name != "type"}
@@ -76,8 +80,10 @@ class Form:
         return [tag for tag in self.shapes if tag]
 
     def shape_of(self, value: Mapping[str, Any]) -> Shape | None:
-        tag = value.get("type")
-        return self.shapes.get(tag if isinstance(tag, str) else None) or self.shapes.get(None)
+        tag, untyped = value.get("type"), self.shapes.get(None)
+        if tag is None or (untyped and untyped.tag is None):
+            return untyped
+        return self.shapes.get(tag) if isinstance(tag, str) else None
 
 
 @cache
@@ -118,15 +124,14 @@ def content(role: str) -> Form:
 def tools() -> Form:
     from anthropic.types.beta import BetaToolUnionParam  # noqa: PLC0415
 
-    tool = form_of(BetaToolUnionParam)
-    return Form(shapes={**tool.shapes, None: tool.shapes["custom"]})
+    return form_of(BetaToolUnionParam)
 
 
 @cache
 def form_of(annotation: Any) -> Form:
     """What an annotation allows."""
     members = list(_members(annotation))
-    shapes = {tag: attrs.evolve(shape, tag=tag) for shape in _shapes(members) for tag in _tags(shape)}
+    shapes = {tag: shape.told_as(tag) for shape in _shapes(members) for tag in _tags(shape)}
     lists = [get_args(member)[0] for member in members if _is_list(member)]
     kinds = [_kinds(member) for member in members if not _is_typed_dict(member) and not _is_list(member)]
     plain = None if None in kinds else tuple(kind for some in kinds for kind in some or ())
@@ -163,7 +168,11 @@ def shape_of(typed_dict: Any) -> Shape:
 
 
 def _tags(shape: Shape) -> Sequence[str | None]:
-    return _literals(shape.fields["type"].annotation) if shape.tag else [None]
+    """The types by which a shape is known; none at all if it may be left out."""
+    if shape.tag is None:
+        return [None]
+    tags = _literals(shape.fields["type"].annotation)
+    return tags if shape.fields["type"].required else [*tags, None]
 
 
 def _members(annotation: Any) -> Iterator[Any]:

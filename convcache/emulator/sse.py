@@ -11,6 +11,7 @@ from convcache.emulator.wire import compact, on_the_wire
 Event = Mapping[str, Any]
 
 _FULL_USAGE_ONLY: Final = ("cache_creation", "service_tier")
+_TOLD_AT_THE_END: Final = ("context_management",)
 _SMALLEST_PIECE: Final = 24
 _MOST_PIECES: Final = 200
 
@@ -33,12 +34,14 @@ def events(message: Mapping[str, Any]) -> Iterator[Event]:
         "type": "message_delta",
         "delta": {key: message[key] for key in ("stop_reason", "stop_sequence", "stop_details")},
         "usage": {key: value for key, value in message["usage"].items() if key not in _FULL_USAGE_ONLY},
+        **{key: message[key] for key in _TOLD_AT_THE_END if key in message},
     }
     yield {"type": "message_stop"}
 
 
 def _opening(message: Mapping[str, Any]) -> Mapping[str, Any]:
     usage = {**message["usage"], "output_tokens": min(1, message["usage"]["output_tokens"])}
+    message = {key: value for key, value in message.items() if key not in _TOLD_AT_THE_END}
     nothing_yet: Event = {"content": [], "stop_reason": None, "stop_sequence": None, "stop_details": None}
     return {**message, **nothing_yet, "usage": usage}
 
@@ -52,6 +55,8 @@ def _empty(block: Mapping[str, Any]) -> Mapping[str, Any]:
             return {**block, "thinking": "", "signature": ""}
         case "tool_use" | "server_tool_use" | "mcp_tool_use":
             return {**block, "input": {}}
+        case "compaction":
+            return {**block, "content": None}
     return block
 
 
@@ -65,6 +70,9 @@ def _deltas(block: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         case "thinking":
             yield from ({"type": "thinking_delta", "thinking": piece} for piece in _pieces(block["thinking"]))
             yield {"type": "signature_delta", "signature": block["signature"]}
+        case "compaction":
+            told = {key: block.get(key) for key in ("content", "encrypted_content")}
+            yield {"type": "compaction_delta", **told}
         case "tool_use" | "server_tool_use" | "mcp_tool_use":
             written = compact(block["input"]) if block["input"] else ""
             yield from (

@@ -119,3 +119,10 @@ def test_exchanges_without_a_breakpoint_are_left_out(run):
     _, out = run(exchange(has_cache_control=False), exchange(written=1400, cassette="b"))
 
     assert "1 marked exchanges" in out
+
+
+def test_a_stream_is_read_to_its_end(run):
+    code, out = run(exchange(written=1400, request={"stream": True}))
+
+    assert code == 0
+    assert f"{TOKENS}      5  agree" in out

@@ -168,6 +168,21 @@ def test_slow_waits_in_real_time():
     assert sum(slept) > 600
 
 
+def test_an_interrupted_verification_still_reports_what_it_saw():
+    def give_up(seconds: float, tell: object) -> None:
+        raise KeyboardInterrupt
+
+    with EmulatorServer(Emulator(clock=VirtualClock())) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("convcache.terminal.verify._sleep", give_up)
+        patch.setattr("convcache.conformance.endpoint._clock", lambda http, url: None)
+        done = verify("--base-url", server.url, "--api-key", KEY, "--slow", "--json", "--only", "T13,T40")
+
+    told = {rule["id"]: (rule["verdict"], rule["observed"]) for rule in json.loads(done.stdout)["rules"]}
+    assert told["T13"][0] == "agree"
+    assert told["T40"] == ("not run", "interrupted")
+    assert done.exit_code == 130
+
+
 @pytest.mark.parametrize(
     ("name", "starts"), [("report.json", "{"), ("report.txt", "convcache verify: 1 agree")]
 )

@@ -350,3 +350,13 @@ def test_a_reply_that_quotes_half_a_character_can_be_cut_short():
     """Found by the long run."""
     body = {"model": "claude-opus-4-8", "max_tokens": 1, "messages": [{"role": "user", "content": "\ud83d"}]}
     assert send(Emulator(clock=VirtualClock()), "", json.dumps(body).encode(), "").status == 200
+
+
+@pytest.mark.parametrize("role", ["user", "system"])
+@pytest.mark.parametrize("wrong", [True, "low", ["low"]])
+def test_an_effort_of_a_message_that_is_no_object_is_refused(role, wrong):
+    """Found by the long run."""
+    said = [{"role": "user", "content": "hi"}, {"role": role, "content": "hi", "output_config": wrong}]
+    body = {"model": "claude-opus-5", "max_tokens": 1, "messages": said}
+    betas = "mid-conversation-output-config-2026-07-01"
+    assert send(Emulator(clock=VirtualClock()), "", json.dumps(body).encode(), betas).status == 400

@@ -10,7 +10,7 @@ from convcache.conformance.rule import Rule
 OWN: Final = (
     Rule(
         id="T42",
-        proves=("K1",),
+        proves=("E12",),
         source="PRICE-Sep, PRICE-Nov",
         says="Each model has its prices; a batch halves them, a geography adds a tenth, Haiku 5.5 has a second tier.",
     ),

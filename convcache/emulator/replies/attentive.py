@@ -6,7 +6,7 @@ Knows how a turn of an assistant is put together. Must not know where words come
 from collections.abc import Mapping
 from typing import Any, Final
 
-from convcache.emulator.replies import calls, speech
+from convcache.emulator.replies import calls, server_calls, speech
 from convcache.emulator.replies.heard import Heard
 from convcache.emulator.replies.limit import within
 from convcache.emulator.replies.reply import Reply
@@ -41,6 +41,9 @@ class AttentiveReplies:
         return [{"type": "thinking", "thinking": shown, "signature": signature}]
 
     def _answer(self, body: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
+        ran = [] if heard.results else server_calls.run(body, heard.text, seed=self._seed, turn=heard.turn)
+        if ran:
+            return [*ran, {"type": "text", "text": speech.answer(heard, seed=self._seed)}]
         called = calls.called(body, heard.text, after_results=bool(heard.results))
         if called:
             uses = [self._tool_use(tool, heard, number) for number, tool in enumerate(called)]

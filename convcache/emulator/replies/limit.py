@@ -16,7 +16,7 @@ def within(content: Sequence[Mapping[str, Any]], max_tokens: int) -> Reply:
     """The content as a reply of at most `max_tokens`; what does not fit is cut off."""
     left, kept = max_tokens, list[Mapping[str, Any]]()
     for block in content:
-        tokens = estimated_tokens(block)
+        tokens = 0 if block["type"].endswith("_tool_result") else estimated_tokens(block)
         if tokens > left:
             return Reply(content=(*kept, *_shortened(block, left)), stop_reason="max_tokens")
         kept.append(block)

@@ -11,7 +11,15 @@ from convcache.emulator.catalog import Model, find_model
 from convcache.emulator.errors import ApiError
 from convcache.emulator.layout import Body, laid_out
 from convcache.emulator.marks import automatic_mark, explicit_marks
-from convcache.emulator.rules import marks, prewarm, refused_by_model, shape, system_messages, tools
+from convcache.emulator.rules import (
+    context_management,
+    marks,
+    prewarm,
+    refused_by_model,
+    shape,
+    system_messages,
+    tools,
+)
 from convcache.emulator.settings import Settings
 
 _DEFAULT: Final = Settings()
@@ -36,12 +44,13 @@ def accepted(
     model = _model(request)
     pieces = laid_out(request)
     explicit, automatic = explicit_marks(pieces), automatic_mark(request, pieces)
-    marks.check(request, pieces, explicit, automatic)
+    marks.check(request, pieces, explicit, automatic, settings)
     shape.check_extras(extras)
     shape.check_texts(request, pieces)
     tools.check(request)
     system_messages.check(request, pieces, model)
     refused_by_model.check(request, pieces, model, caller.version)
+    context_management.check(request, pieces)
     prewarm.check(request)
     return Accepted(request, model, tuple(pieces), tuple(explicit), automatic)
 

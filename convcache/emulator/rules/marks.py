@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from convcache.emulator.errors import ApiError
-from convcache.emulator.layout import Body, Piece
+from convcache.emulator.layout import Body, Piece, is_deferred
 from convcache.emulator.marks import Mark
+from convcache.emulator.platforms import PLATFORMS
+from convcache.emulator.settings import Settings
 
 LIMIT: Final = 4
 
@@ -18,18 +20,31 @@ _LONG_AFTER_SHORT: Final = (
 )
 
 
-def check(body: Body, pieces: Sequence[Piece], explicit: Sequence[Mark], automatic: Mark | None) -> None:
+def check(
+    body: Body,
+    pieces: Sequence[Piece],
+    explicit: Sequence[Mark],
+    automatic: Mark | None,
+    settings: Settings,
+) -> None:
     """Count, order of the explicit ones, the automatic one's target, its order; then single blocks.
 
     Refused in that order (verified live on 2026-09-30 by others, api-facts B7).
     """
-    _check_count(len(explicit) + (body.get("cache_control") is not None))
+    if body.get("cache_control") is not None and not PLATFORMS[settings.platform].automatic:
+        raise ApiError("cache_control: Extra inputs are not permitted")
+    repeats = automatic is not None and not settings.automatic_counts and _repeats(automatic, explicit)
+    _check_count(len(explicit) + (body.get("cache_control") is not None and not repeats))
     _check_order(explicit)
     if automatic:
         _check_target(explicit, automatic)
         _check_automatic_order(explicit, automatic)
     _check_deferred(pieces)
     _check_turn_scoped(explicit)
+
+
+def _repeats(automatic: Mark, explicit: Sequence[Mark]) -> bool:
+    return any(mark.path == automatic.carrier.path and mark.ttl == automatic.ttl for mark in explicit)
 
 
 def _check_count(count: int) -> None:
@@ -67,7 +82,7 @@ def _check_deferred(pieces: Sequence[Piece]) -> None:
                 f"Tool '{tool.get('name')}' cannot have both defer_loading=true and cache_control set. "
                 "Tools with defer_loading cannot use prompt caching."
             )
-    if tools and all(tool.get("defer_loading") for tool in tools):
+    if tools and all(is_deferred(tool) for tool in tools):
         raise ApiError("At least one tool must have defer_loading=false")
 
 
