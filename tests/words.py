@@ -1,5 +1,6 @@
 """Words the conversation tests are written in."""
 
+import base64
 from typing import Any
 
 Json = dict[str, Any]
@@ -22,7 +23,8 @@ def text(words: str) -> Json:
 
 
 def thinking(words: str) -> Json:
-    return {"type": "thinking", "thinking": words, "signature": "c2lnbmVk"}
+    signature = base64.b64encode(words.encode()).decode()
+    return {"type": "thinking", "thinking": words, "signature": signature}
 
 
 def call(name: str, **given: Any) -> Json:

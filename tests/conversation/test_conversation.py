@@ -365,8 +365,10 @@ def test_betas_may_be_any_iterable_and_hold_for_every_turn(client):
 def test_files_are_read_as_the_sdk_reads_them(conversation, emulator, tmp_path):
     picture = tmp_path / "picture.png"
     picture.write_bytes(b"not really a picture")
-    for data in (picture, picture.open("rb")):
-        conversation.append({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}})
+    with picture.open("rb") as opened:
+        for data in (picture, opened):
+            source = {"type": "base64", "media_type": "image/png", "data": data}
+            conversation.append({"type": "image", "source": source})
     conversation.send("what are these?")
     images = emulator.requests[0].body["messages"][0]["content"][:2]
 

@@ -197,7 +197,10 @@ def test_the_lookback_reaches_twenty_positions_and_no_further(rounds, read):
 
 
 def test_an_image_is_no_hundred_thousand_tokens():
-    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "A" * 1_000_000}}
+    image = {
+        "type": "image",
+        "source": {"type": "base64", "media_type": "image/png", "data": "A" * 1_000_000},
+    }
     request = chat(messages=[{"role": "user", "content": [image, {"type": "text", "text": "what is it?"}]}])
 
     assert 1_500 < planned(request).forecast.prompt - planned(chat(turns=0)).forecast.prompt < 1_800

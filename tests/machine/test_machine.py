@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import anthropic
+import attrs
 import httpx2
 import pytest
 from anthropic import Anthropic
@@ -22,7 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from convcache import Conversation, Policy, Turn, Usage
+from convcache import CacheMiddleware, Conversation, Policy, Turn
 from convcache.core.events import BreakpointsRefused, HelperFailed, TurnSettled
 from convcache.emulator import Emulator, EmulatorTransport, Fault, Settings, VirtualClock
 from convcache.emulator.tokens import estimated_tokens
@@ -37,6 +38,21 @@ FAULTS = [Fault(status=500), Fault(status=529), Fault(status=429, retry_after=0.
 LOST = (anthropic.APIError, httpx2.TransportError)
 
 OTHER_RULES = [text("Other rules. " * 600)]
+
+IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk=" * 9_000}}
+DOCUMENT = {
+    "type": "document",
+    "source": {"type": "text", "media_type": "text/plain", "data": "A page. " * 400},
+    "citations": {"enabled": True},
+}
+CITATION = {
+    "type": "char_location",
+    "cited_text": "A page.",
+    "document_index": 0,
+    "document_title": None,
+    "start_char_index": 0,
+    "end_char_index": 7,
+}
 
 lengths = st.sampled_from([1, 1, 20, 300, 3_000])
 
@@ -110,6 +126,15 @@ class Lives(RuleBasedStateMachine):
             content = [result(name, self.said(length)) for name in names]
         self.emulator.script(reply(*([thinking(self.said(3))] if thinks else []), text(self.said(5))))
         self.turn(chat, content, **options)
+
+    @rule(
+        chat=st.integers(0, 3), shown=st.sampled_from([IMAGE, DOCUMENT]), cites=st.booleans(), length=lengths
+    )
+    def show(self, chat: int, shown: dict, cites: bool, length: int) -> None:
+        chat = self.chats[chat % len(self.chats)]
+        answer = {**text(self.said(4)), **({"citations": [CITATION]} if cites else {})}
+        self.emulator.script(reply(answer))
+        self.turn(chat, [shown, text(self.said(length))])
 
     @rule(chat=st.integers(0, 3), length=lengths)
     def leave_a_stream_early(self, chat: int, length: int) -> None:
@@ -191,13 +216,7 @@ class Lives(RuleBasedStateMachine):
 
     def check(self, turn: Turn) -> None:
         assert turn.forecast is not None
-        bill = Usage(
-            read=turn.actual.read,
-            written_5m=turn.actual.written_5m,
-            written_1h=turn.actual.written_1h,
-            uncached=turn.actual.uncached,
-        )
-        assert turn.forecast == bill
+        assert turn.forecast == attrs.evolve(turn.actual, output=0)
 
     @invariant()
     def nothing_went_wrong(self) -> None:
@@ -208,6 +227,81 @@ class Lives(RuleBasedStateMachine):
     def breakpoints_are_few(self) -> None:
         for request in self.emulator.requests[-2:]:
             assert len(marked_paths(request.body)) <= 4
+
+
+class LoopLives(RuleBasedStateMachine):
+    """Loops of the callers' own through one middleware, which knows them only by what they send."""
+
+    @initialize(platform=st.sampled_from(["claude", "bedrock"]), ttl=st.sampled_from(["5m", "1h"]))
+    def begin(self, platform: str, ttl: str) -> None:
+        self.clock = VirtualClock(START)
+        self.emulator = Emulator(Settings(platform=platform), clock=self.clock)
+        self.events: list[Any] = []
+        self.names = 0
+        placing = CacheMiddleware(
+            Policy(ttl=ttl),
+            platform=platform,
+            clock=self.clock.now,
+            count=estimated_tokens,
+            on_event=self.events.append,
+        )
+        http_client = httpx2.Client(transport=EmulatorTransport(self.emulator))
+        self.client = Anthropic(
+            base_url="http://emulator",
+            api_key="x",
+            http_client=http_client,
+            max_retries=0,
+            middleware=[placing],
+        )
+        self.model = MODELS[platform][0]
+        self.chats: list[list[Any]] = [[]]
+
+    def said(self, length: int) -> str:
+        self.names += 1
+        return f"number {self.names} " * length
+
+    @rule(chat=st.integers(0, 3), length=lengths, rules=st.integers(0, 1), streamed=st.booleans())
+    def speak(self, chat: int, length: int, rules: int, streamed: bool) -> None:
+        messages = self.chats[chat % len(self.chats)]
+        self.emulator.script(reply(text(self.said(3))))
+        messages.append({"role": "user", "content": self.said(length)})
+        request: Any = {
+            "model": self.model,
+            "max_tokens": 2_000,
+            "system": [text("The rules. " * 900), text(f"Profile {rules}. " * 90)],
+            "messages": messages,
+        }
+        if streamed:
+            with self.client.messages.stream(**request) as stream:
+                answer = stream.get_final_message()
+        else:
+            answer = self.client.messages.create(**request)
+        messages.append({"role": "assistant", "content": answer.content})
+
+    @rule(chat=st.integers(0, 3), at=st.integers(0, 20))
+    def edit(self, chat: int, at: int) -> None:
+        messages = self.chats[chat % len(self.chats)]
+        if messages:
+            place = 2 * (at % (len(messages) // 2))
+            messages[place] = {"role": "user", "content": self.said(20)}
+
+    @rule(chat=st.integers(0, 3))
+    @precondition(lambda self: len(self.chats) < 4)
+    def fork(self, chat: int) -> None:
+        self.chats.append(list(self.chats[chat % len(self.chats)]))
+
+    @rule(seconds=st.sampled_from([1, 200, 299, 301, 3_601]))
+    def sleep(self, seconds: int) -> None:
+        self.clock.advance(timedelta(seconds=seconds))
+
+    @invariant()
+    def every_forecast_was_the_bill(self) -> None:
+        for event in self.events:
+            if isinstance(event, TurnSettled):
+                assert event.turn.forecast == attrs.evolve(event.turn.actual, output=0)
+        assert not [event for event in self.events if isinstance(event, (HelperFailed, BreakpointsRefused))]
+        assert not [request for request in self.emulator.requests if request.status == 400]
+        self.events.clear()
 
 
 class EstimatedLives(Lives):
@@ -228,7 +322,7 @@ class EstimatedLives(Lives):
         assert abs(forecast.read - actual.read) <= 0.1 * actual.read
 
 
-def lived(machine: type[Lives], *, runs: int, steps: int, seeded: bool = False) -> None:
+def lived(machine: type[RuleBasedStateMachine], *, runs: int, steps: int, seeded: bool = False) -> None:
     """Lead so many lives of so many steps; the same ones every time if they are seeded."""
     settings_ = settings(
         max_examples=runs,
@@ -245,11 +339,15 @@ def test_every_forecast_is_the_bill() -> None:
     lived(Lives, runs=40, steps=30, seeded=True)
 
 
+def test_loops_through_the_middleware_are_forecast_to_the_token() -> None:
+    lived(LoopLives, runs=40, steps=30, seeded=True)
+
+
 def test_with_estimates_what_is_read_is_what_was_forecast() -> None:
     lived(EstimatedLives, runs=20, steps=30, seeded=True)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("machine", [Lives, EstimatedLives])
-def test_five_hundred_lives_of_fifty_steps(machine: type[Lives]) -> None:
+@pytest.mark.parametrize("machine", [Lives, LoopLives, EstimatedLives])
+def test_five_hundred_lives_of_fifty_steps(machine: type[RuleBasedStateMachine]) -> None:
     lived(machine, runs=500, steps=50)

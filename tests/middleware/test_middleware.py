@@ -531,6 +531,7 @@ def test_no_body_is_kept_once_its_reply_is_read(watched):
     for n in range(5):
         with watched.client.messages.stream(**HEAD, messages=[user(f"hello {n} " * 10_000)]) as stream:
             stream.until_done()
+    del stream
     watched.events.clear()
     gc.collect()
     kept = [thing for thing in gc.get_objects() if type(thing).__name__ == "_Attempt"]
