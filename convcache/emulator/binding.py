@@ -13,7 +13,7 @@ from convcache.emulator.accepted import Accepted
 from convcache.emulator.caller import Caller
 from convcache.emulator.catalog import BINDING
 from convcache.emulator.errors import ApiError
-from convcache.emulator.layout import EFFORT, Piece
+from convcache.emulator.layout import EFFORT, Piece, any_of
 from convcache.emulator.prompt import canonical
 from convcache.emulator.rendering import THINKING, since_compaction
 from convcache.emulator.settings import Settings
@@ -81,7 +81,7 @@ class Bindings:
         Raises:
             ApiError: A block was altered, or stands behind another prefix than the one it was made for.
         """
-        failing = list(self._failing(valid)) if any(piece.type in THINKING for piece in valid.pieces) else []
+        failing = list(self._failing(valid)) if any_of(valid.body["messages"], THINKING) else []
         is_told = CONTROLS in caller.betas
         if self._settings.prefix_binding == "reported":
             return Verdict(frozenset(), _told("thinking_mismatch_allowed", failing) if is_told else None)
