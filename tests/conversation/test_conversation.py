@@ -215,7 +215,8 @@ def test_a_reply_of_another_call_can_be_staged(conversation, client):
 
 
 def test_a_paused_reply_is_continued_without_content(conversation, emulator):
-    emulator.script(reply(text("searching"), stop_reason="pause_turn"), reply(text("found")))
+    call = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "it"}}
+    emulator.script(reply(text("searching"), call, stop_reason="pause_turn"), reply(text("found")))
     conversation.send("search")
     conversation.send()
 
