@@ -13,7 +13,7 @@ from convcache.emulator.accepted import Accepted
 from convcache.emulator.caller import Caller
 from convcache.emulator.catalog import BINDING
 from convcache.emulator.errors import ApiError
-from convcache.emulator.layout import EFFORT, Piece
+from convcache.emulator.layout import EFFORT, Piece, any_of
 from convcache.emulator.prompt import canonical
 from convcache.emulator.rendering import THINKING, since_compaction
 from convcache.emulator.settings import Settings
@@ -38,9 +38,9 @@ class _Place:
 
 @attrs.define
 class _Signed:
-    """A block as it was issued, and every place it was issued for."""
+    """What one signature was issued for: once for most, repeatedly by a script that uses it again."""
 
-    block: Mapping[str, Any]
+    thoughts: set[str] = attrs.field(factory=set)
     places: list[_Place] = attrs.field(factory=list)
 
 
@@ -70,7 +70,8 @@ class Bindings:
             return
         for piece, place in _placed([*pieces, *answer]):
             if piece.message == answer[0].message:
-                signed = self._signed.setdefault(_signature(piece), _Signed(piece.block))
+                signed = self._signed.setdefault(_signature(piece), _Signed())
+                signed.thoughts.add(_thought(piece))
                 signed.places.append(place)
         while len(self._signed) > _MOST_SIGNATURES:
             del self._signed[next(iter(self._signed))]
@@ -81,7 +82,7 @@ class Bindings:
         Raises:
             ApiError: A block was altered, or stands behind another prefix than the one it was made for.
         """
-        failing = list(self._failing(valid)) if any(piece.type in THINKING for piece in valid.pieces) else []
+        failing = list(self._failing(valid)) if any_of(valid.body["messages"], THINKING) else []
         is_told = CONTROLS in caller.betas
         if self._settings.prefix_binding == "reported":
             return Verdict(frozenset(), _told("thinking_mismatch_allowed", failing) if is_told else None)
@@ -108,7 +109,7 @@ class Bindings:
     def _check_unaltered(self, piece: Piece, signed: _Signed | None, *, is_latest: bool) -> None:
         if signed is None and self._settings.foreign_signatures == "accepted":
             return
-        if signed is not None and signed.block.get("thinking") == piece.block.get("thinking"):
+        if signed is not None and _thought(piece) in signed.thoughts:
             return
         if signed is not None and is_latest:
             raise ApiError(
@@ -138,6 +139,10 @@ _PLAIN: Final = Settings(normalise_defaults=True)
 
 def _signature(piece: Piece) -> str:
     return str(piece.block.get("signature") or piece.block.get("data"))
+
+
+def _thought(piece: Piece) -> str:
+    return str(piece.block.get("thinking", ""))
 
 
 def _behaviour(valid: Accepted) -> str:

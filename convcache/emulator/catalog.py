@@ -76,7 +76,9 @@ _BOUND: Final = frozenset({EXTRA_EFFORT, SYSTEM_MESSAGES, TURN_EFFORT, BINDING})
 
 def _old(name: str, minimum: int, dated: str, *other_ids: str, retired: bool = False) -> Model:
     """A model before 4.6: it forgets its thinking and lets the answer be begun for it."""
-    return Model(name, minimum, keeps_thinking=False, dated=dated, other_ids=other_ids, retired=retired, can=_OLD)
+    return Model(
+        name, minimum, keeps_thinking=False, dated=dated, other_ids=other_ids, retired=retired, can=_OLD
+    )
 
 
 _ALL: Final = (
@@ -102,10 +104,10 @@ _ALL: Final = (
     _old("claude-sonnet-4", 1024, "claude-sonnet-4-20250514", "claude-sonnet-4-0"),
     Model("claude-haiku-5-5", 512, can=_FOUR_SEVEN),
     _old("claude-haiku-4-5", 4096, "claude-haiku-4-5-20251001"),
-    _old("claude-haiku-3-5", 2048, "claude-3-5-haiku-20241022", "claude-3-5-haiku-latest", "claude-3-5-haiku"),
     _old(
-        "claude-sonnet-3-7", 1024, "claude-3-7-sonnet-20250219", "claude-3-7-sonnet-latest", retired=True
+        "claude-haiku-3-5", 2048, "claude-3-5-haiku-20241022", "claude-3-5-haiku-latest", "claude-3-5-haiku"
     ),
+    _old("claude-sonnet-3-7", 1024, "claude-3-7-sonnet-20250219", "claude-3-7-sonnet-latest", retired=True),
     _old(
         "claude-sonnet-3-5",
         1024,

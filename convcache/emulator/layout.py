@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
-from convcache.emulator.bodies import Message, Said, once
+from convcache.emulator.bodies import Message, Said, folded, once
 
 Section = Literal["tools", "system", "messages"]
 Body = Mapping[str, Any]
@@ -86,10 +86,22 @@ def blocks_of(content: Any) -> tuple[list[Mapping[str, Any]], bool]:
     return list(content or ()), False
 
 
+def any_of(messages: Sequence[Any], types: frozenset[str]) -> bool:
+    """Whether a block of one of these types stands in a message; what was looked through is remembered."""
+    return folded(messages, types, False, partial(_has_one_of, types))
+
+
+def _has_one_of(types: frozenset[str], so_far: bool, _place: int, message: Mapping[str, Any]) -> bool:
+    return so_far or any(block.get("type") in types for block in blocks_of(message.get("content"))[0])
+
+
 def is_deferred(tool: Mapping[str, Any]) -> bool:
-    """Whether a tool stays out of the prompt until it is found or added; a toolset says so for its tools."""
-    default = tool.get("default_config")
-    return bool(tool.get("defer_loading") or (isinstance(default, Mapping) and default.get("defer_loading")))
+    """Whether a tool stays out of the prompt until it is found or added; a toolset if all of its tools do."""
+    default, configs = tool.get("default_config"), tool.get("configs")
+    if not isinstance(default, Mapping) or not default.get("defer_loading"):
+        return bool(tool.get("defer_loading"))
+    single = configs.values() if isinstance(configs, Mapping) else ()
+    return all(config.get("defer_loading", True) for config in single if isinstance(config, Mapping))
 
 
 def _tools(body: Body) -> Iterator[Piece]:

@@ -61,7 +61,9 @@ class Reader:
             dropped: The paths of the blocks it does not get to see.
         """
         asked = Asked(valid.body, valid.model, self.settings, caller.betas)
-        pieces = [piece for piece in rendered(valid.pieces, asked) if piece.path not in dropped]
+        pieces = rendered(valid.pieces, asked)
+        if dropped:
+            pieces = [piece for piece in pieces if piece.path not in dropped]
         reading = self.laid_out(asked, pieces, valid.ttls, caller.scope)
         if not valid.body.get("context_management"):
             return reading

@@ -88,10 +88,9 @@ def _check_prefill(last: Mapping[str, Any], model: Model) -> None:
 
 
 def _waits_for_server(content: Any) -> bool:
-    last = content[-1]["type"] if isinstance(content, list) and content else ""
-    return last in ("server_tool_use", "compaction") or (
-        last.endswith("_tool_result") and last != "tool_result"
-    )
+    """Whether an answer was paused: it used the server's tools, or holds nothing but a summary."""
+    types = [block["type"] for block in content] if isinstance(content, list) else []
+    return "server_tool_use" in types or "mcp_tool_use" in types or types[-1:] == ["compaction"]
 
 
 def _last_text(content: Any) -> str:
