@@ -5,7 +5,7 @@ Knows the shape of blocks and nothing of prompts, turns or money. Inputs are nev
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from threading import Lock
 from typing import Any, Final, Literal, TypedDict
 
@@ -158,23 +158,39 @@ _IMAGE_BYTES: Final = 6_400
 _BYTES_PER_TEXT_BYTE: Final = 20
 
 
-def text_length(block: Json, written: bytes) -> int:
-    """How many bytes of text a block stands for, to estimate its tokens from: its JSON, with an image as some 1,600
-    tokens and the data of a document as what its pages may say."""
-    length = len(written)
-    for data, is_image in _encoded(block):
-        length += (_IMAGE_BYTES if is_image else len(data) // _BYTES_PER_TEXT_BYTE) - len(data)
-    return length
+def text_length(block: Json) -> int:  # noqa: PLR0911 - a row for each kind of block
+    """How many bytes of text a block stands for, to estimate its tokens from: what the model reads of it, without
+    the JSON around it and without signatures; an image as some 1,600 tokens, the data of a document as what its
+    pages may say.
+
+    Raises:
+        ValueError: The content cannot be written as JSON.
+        TypeError: It holds an object that is not JSON.
+    """
+    match block:
+        case {"type": "text", "text": str(text)} | {"type": "thinking", "thinking": str(text)}:
+            return _bytes(text)
+        case {"type": "image"}:
+            return _IMAGE_BYTES
+        case {"type": "tool_use", "name": str(name), "input": called}:
+            return _bytes(name) + len(_json(called))
+        case {"type": "tool_result", "content": str(text)}:
+            return _bytes(text)
+        case {"type": "tool_result", "content": list(parts)}:
+            return sum(text_length(part) for part in parts)
+        case {"type": "document", "source": {"type": "base64", "data": str(data)}}:
+            return len(data) // _BYTES_PER_TEXT_BYTE
+        case {"type": "document", "source": {"type": "text", "data": str(text)}}:
+            return _bytes(text)
+    return len(_json(unmarked(block)))
 
 
-def _encoded(block: Json) -> Iterator[tuple[str, bool]]:
-    """The base64 data in a block, and whether it is an image's."""
-    source, inner = block.get("source"), block.get("content")
-    if isinstance(source, Mapping) and isinstance(source.get("data"), str) and source.get("type") == "base64":
-        yield source["data"], block.get("type") == "image"
-    for part in inner if isinstance(inner, (list, tuple)) else ():
-        if isinstance(part, Mapping):
-            yield from _encoded(part)
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
 def canonical(block: Json) -> bytes:
@@ -189,4 +205,4 @@ def canonical(block: Json) -> bytes:
     """
     plain = unmarked(block)
     ordered = {key: plain[key] for key in sorted(plain)}
-    return json.dumps(ordered, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return _json(ordered)

@@ -270,7 +270,7 @@ class _Chain:
         if path[0] == "messages":
             self.said = _digest(self.said, role.encode(), written)
         self.size += len(written)
-        self.length += text_length(block, written) if self.count is None else self.count(block)
+        self.length += text_length(block) if self.count is None else self.count(block)
         kind = block.get("type")
         if not self._collapses(kind):
             self.position += 1
