@@ -17,6 +17,7 @@ import attrs
 from anthropic import Anthropic
 
 from convcache import CacheMiddleware, Conversation
+from convcache.core.catalog import Platform
 from convcache.emulator import Emulator, EmulatorServer, Settings, VirtualClock
 
 START: Final = datetime(2026, 11, 22, 9, tzinfo=UTC)
@@ -36,6 +37,16 @@ SYSTEM: Final = words(2_995, "s")
 HEAD_TOKENS: Final = 3_292
 
 
+CITATION: Final[Json] = {
+    "type": "char_location",
+    "cited_text": "a000",
+    "document_index": 0,
+    "document_title": None,
+    "start_char_index": 0,
+    "end_char_index": 4,
+}
+
+
 @attrs.frozen
 class Turn:
     """What the model does with a user's message: a round of parallel calls, or an answer in so many blocks."""
@@ -50,8 +61,9 @@ class Turn:
                 for n in range(self.calls)
             ]
             yield {"content": made, "stop_reason": "tool_use"}
-        texts = [{"type": "text", "text": words(60 // self.answer_blocks + 1, "a")}] * self.answer_blocks
-        yield {"content": texts, "stop_reason": "end_turn"}
+        cited = {"citations": [CITATION]} if self.answer_blocks > 1 else {}
+        text = {"type": "text", "text": words(60 // self.answer_blocks + 1, "a"), **cited}
+        yield {"content": [text] * self.answer_blocks, "stop_reason": "end_turn"}
 
 
 TURNS: Final = (Turn(), Turn(calls=1), Turn(calls=3), Turn(), Turn(calls=12), Turn())
@@ -94,7 +106,8 @@ def automatic(url: str, case: Case, emulator: Emulator) -> Opens:
 
 
 def middleware(url: str, case: Case, emulator: Emulator) -> Opens:
-    placing = CacheMiddleware(clock=emulator.clock.now, platform=case.settings.platform)
+    platform: Platform = "bedrock" if case.settings.platform == "bedrock" else "claude"
+    placing = CacheMiddleware(clock=emulator.clock.now, platform=platform)
     client = Anthropic(base_url=url, api_key="x", middleware=[placing])
     return lambda: _loop(client, case)
 
@@ -189,7 +202,7 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true", help="one JSON document: way -> case -> per cent")
     options = parser.parse_args()
-    table: dict[str, dict[str, float]] = {way: {} for way in WAYS} | {"floor": {}}
+    table: dict[str, dict[str, float]] = {way: {} for way in (*WAYS, "floor")}
     for name, case in CASES.items():
         for way, start in WAYS.items():
             table[way][name], table["floor"][name] = run(case, start)
