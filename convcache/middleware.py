@@ -31,6 +31,9 @@ MAX_REMEMBERED: Final = 20_000
 """Requests remembered, some 1 kB each, up to two keys for one. A conversation that is forgotten is planned like a new
 one, and finds its entries all the same."""
 
+MAX_SCOPES: Final = 100
+"""Servers and workspaces behind one client: commonly one."""
+
 _name: ContextVar[str | None] = ContextVar("convcache_conversation", default=None)
 
 
@@ -59,13 +62,15 @@ class _Lineage:
     """What is remembered of a conversation after each of its requests.
 
     Attributes:
-        ledger: Its books.
+        ledger: What it was billed.
+        books: Those of the scope it lives in.
         tail: The last block that carried a breakpoint.
         at: When its last request started.
         requests: How many requests it was seen to have.
     """
 
     ledger: Ledger
+    books: Books
     tail: Node | None = None
     at: datetime | None = None
     requests: int = 0
@@ -105,6 +110,7 @@ class CacheMiddleware(Middleware):
             on_event: Told of what happened (`convcache.core.events`); the default logs it.
         """
         self._books = Books(scope=Scope(), policy=policy, rules=platform, count=count, on_event=on_event)
+        self._scopes: LRUCache[str, Scope] = LRUCache(MAX_SCOPES)
         self._clock = clock
         self._lineages: LRUCache[str | bytes, _Lineage] = LRUCache(MAX_REMEMBERED)
         self._lock = Lock()
@@ -129,6 +135,7 @@ class CacheMiddleware(Middleware):
         if attempt.may_be_refused(response) and attempt.gives_up(said := response.read()):
             response = call_next(attempt.request)
             attempt.refused(response, said)
+        attempt.books = self._books_of(response, attempt.books)
         if attempt.is_readable(response):
             attempt.book_body(response.read())
         return response
@@ -142,9 +149,22 @@ class CacheMiddleware(Middleware):
         if attempt.may_be_refused(response) and attempt.gives_up(said := await response.read()):
             response = await call_next(attempt.request)
             attempt.refused(response, said)
+        attempt.books = self._books_of(response, attempt.books)
         if attempt.is_readable(response):
             attempt.book_body(await response.read())
         return response
+
+    def _books_of(self, response: APIResponse[Any] | AsyncAPIResponse[Any], asked: Books) -> Books:
+        """The books of the scope that answered: a server and a workspace. The first one that answers is the one that
+        was asked; of what another one shares with it nothing is known."""
+        with self._books.failing_open("booking"), self._lock:
+            url = response.http_response.request.url
+            key = f"{url.scheme}://{url.netloc.decode()} {response.headers.get('anthropic-workspace-id', '')}"
+            if not self._scopes:
+                self._scopes[key] = self._books.scope
+            scope = self._scopes.setdefault(key, Scope())
+            return asked if asked.scope is scope else attrs.evolve(asked, scope=scope)
+        return asked
 
     def _attempt(self, request: APIRequest) -> "_Attempt | None":
         with self._books.failing_open("planning"):
@@ -157,8 +177,8 @@ class CacheMiddleware(Middleware):
             request,
             body,
             self._clock(),
-            _Lineage(self._books.opened()),
-            books=self._books,
+            _Lineage(self._books.opened(), self._books),
+            self._books,
             remember=self._remember,
             add=self._add,
         )
@@ -169,7 +189,8 @@ class CacheMiddleware(Middleware):
             attempt.body = self._books.threaded(body, prompt)
             return attempt
         attempt.lineage = lineage = self._lineage(prompt)
-        attempt.plan, attempt.body = self._books.placed(
+        attempt.books = lineage.books
+        attempt.plan, attempt.body = lineage.books.placed(
             body,
             prompt,
             lineage.ledger,
@@ -186,7 +207,7 @@ class CacheMiddleware(Middleware):
                 found = self._lineages.get(name)
             else:
                 found = next(filter(None, map(self._remembered, reversed(prompt.nodes))), None)
-        return found or _Lineage(self._books.opened())
+        return found or _Lineage(self._books.opened(), self._books)
 
     def _remembered(self, node: Node) -> _Lineage | None:
         if node.section != "messages":
@@ -196,7 +217,7 @@ class CacheMiddleware(Middleware):
     def _remember(self, attempt: "_Attempt", ledger: Ledger) -> None:
         """Take what an attempt left as the state of its conversation."""
         tail = attempt.plan.tail if attempt.plan is not None else None
-        lineage = _Lineage(ledger, tail, attempt.at, attempt.lineage.requests + 1)
+        lineage = _Lineage(ledger, attempt.books, tail, attempt.at, attempt.lineage.requests + 1)
         with self._lock:
             if attempt.name is not None:
                 latest = self._lineages.get(attempt.name)
@@ -223,7 +244,7 @@ class _Attempt:
     body: dict[str, Any]
     at: datetime
     lineage: _Lineage
-    _books: Books
+    books: Books
     _remember: Callable[["_Attempt", Ledger], None]
     _add: Callable[[Turn, str | None], None]
     plan: Plan | None = None
@@ -245,7 +266,7 @@ class _Attempt:
 
     def gives_up(self, said: bytes) -> bool:
         """Whether our breakpoints may be refused; then the next request is as the caller wrote it."""
-        if not self._books.is_about_us(self.plan, said.decode(errors="replace")):
+        if not self.books.is_about_us(self.plan, said.decode(errors="replace")):
             return False
         self.plan, self.body = None, cast("dict[str, Any]", self.original.json)
         return True
@@ -253,7 +274,7 @@ class _Attempt:
     def refused(self, response: APIResponse[Any] | AsyncAPIResponse[Any], said: bytes) -> None:
         """Our breakpoints were refused, if the request went through without them."""
         if response.http_response.is_success:
-            self._books.refused(self.body["model"], said.decode(errors="replace"))
+            self.books.refused(self.body["model"], said.decode(errors="replace"))
 
     def is_readable(self, response: APIResponse[Any] | AsyncAPIResponse[Any]) -> bool:
         """Whether the reply is a whole message that nobody else is reading as a stream."""
@@ -263,7 +284,7 @@ class _Attempt:
 
     def book_body(self, body: bytes) -> None:
         """Book a reply that came in one piece. What is no message is the caller's to deal with."""
-        with self._books.failing_open("booking"):
+        with self.books.failing_open("booking"):
             self._book(Bill.of(json.loads(body)["usage"]))
         self.finish()
 
@@ -271,7 +292,7 @@ class _Attempt:
         """Take an event of the stream: the first one tells the bill, the last ones the reply's tokens."""
         if event.type not in {"message_start", "message_delta"}:
             return
-        with self._books.failing_open("booking"):
+        with self.books.failing_open("booking"):
             self.meter.feed(event.to_dict(mode="json", warnings=False))
             if self.meter.bill is not None:
                 self._book(self.meter.bill)
@@ -281,9 +302,9 @@ class _Attempt:
         ledger = self.lineage.ledger
         if self.plan is None:
             model = self.body["model"]
-            ledger, self.turn = self._books.settle_unplanned(ledger, model, bill, at=self.at)
+            ledger, self.turn = self.books.settle_unplanned(ledger, model, bill, at=self.at)
         else:
-            ledger, self.turn = self._books.settle(ledger, self.plan, bill, at=self.at)
+            ledger, self.turn = self.books.settle(ledger, self.plan, bill, at=self.at)
         self._remember(self, ledger)
 
     def finish(self) -> None:

@@ -549,6 +549,28 @@ def test_a_kept_alive_conversation_stays_alive(watched, emulator):
     assert ping.read == last.read == first.written > 8_000
 
 
+def test_servers_and_workspaces_behind_one_client_are_kept_apart(watched, emulator):
+    other = Emulator(clock=emulator.clock)
+    with EmulatorServer(other) as server:
+        clients = [
+            watched.client,
+            watched.client.with_options(base_url=server.url),
+            watched.client.with_options(default_headers={"anthropic-workspace-id": "wrkspc_other"}),
+        ]
+        for n, client in enumerate(clients):
+            messages = [user(f"hello {n}")]
+            for turn in range(3):
+                client.messages.create(**HEAD, messages=messages)
+                messages += [{"role": "assistant", "content": "hi"}, user(f"more {turn}")]
+
+    # The first request to a place may be forecast by what holds elsewhere; after it, the place is known.
+    assert [turn.actual.read == turn.forecast.read for turn in watched.turns] == [
+        *(True, True, True),
+        *(False, True, True),
+        *(False, True, True),
+    ]
+
+
 def test_what_is_no_message_is_the_callers_to_deal_with():
     def odd(_: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(200, text="<html>", headers={"content-type": "text/html"})
