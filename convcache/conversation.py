@@ -6,7 +6,7 @@ changes, is in `state`.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Self, TypeVar, Unpack, cast
+from typing import Any, ClassVar, Generic, Self, TypeVar, Unpack, cast
 
 from anthropic import (
     Anthropic,
@@ -49,12 +49,60 @@ AnyMessage = MessageParam | BetaMessageParam | Message | BetaMessage
 """A message of a history: a dict, or a reply of the SDK."""
 
 T = TypeVar("T")
+ClientT = TypeVar("ClientT")
 
 
-class _BaseConversation:
+class _BaseConversation(Generic[ClientT]):
     """The part of a conversation that sends nothing."""
 
-    _state: ConversationState
+    _takes: ClassVar[str]
+    _wrong_clients: ClassVar[Any]
+
+    def __init__(
+        self,
+        client: ClientT,
+        *,
+        model: str,
+        max_tokens: int,
+        system: str | Iterable[TextBlockParam] | None = None,
+        tools: Iterable[ToolUnionParam] = (),
+        messages: Iterable[AnyMessage] = (),
+        policy: Policy = Policy(),
+        clock: Clock = utc_now,
+        count: CountTokens | None = None,
+        on_event: OnEvent = emit,
+        **request: Unpack[RequestOptions],
+    ) -> None:
+        """Start a conversation on `client`. Sends nothing.
+
+        Args:
+            client: The SDK's client. Conversations on one client share what is known of its cache.
+            model: The model of every turn.
+            max_tokens: The longest reply, in tokens.
+            system: The system prompt, as a string or as text blocks.
+            tools: Tool definitions. Their order is part of the cache's key.
+            messages: An existing history to go on from.
+            policy: How breakpoints are placed.
+            clock: Gives the time as an aware datetime.
+            count: Counts the tokens of a block, given as JSON; without it they are estimated from what was billed.
+            on_event: Told of what happened (`convcache.core.events`); the default logs it.
+            **request: Other fields of `messages.create`, for every turn. With `betas`, requests go by
+                `client.beta.messages`, and replies are its messages.
+
+        Raises:
+            TypeError: An unknown field, or a client of the other colour.
+            ConversationError: The existing history is one the API would refuse.
+        """
+        if isinstance(client, self._wrong_clients):
+            raise TypeError(f"{type(self).__name__} takes {self._takes}")
+        self._client = client
+        self._state = ConversationState(
+            books=Books(scope=scope_of(client), policy=policy, count=count, on_event=on_event),
+            fields={"model": model, "max_tokens": max_tokens, "system": system, "tools": tools},
+            options=request,
+            messages=messages,
+            clock=clock,
+        )
 
     @property
     def messages(self) -> list[MessageParam]:
@@ -117,7 +165,7 @@ class _BaseConversation:
         return fork
 
 
-class Conversation(_BaseConversation):
+class Conversation(_BaseConversation[SyncClient]):
     """A conversation with Claude whose prompt cache is kept placed right.
 
     Each request carries a breakpoint at the end of what never changes, at the end of the last turn and at its own
@@ -130,51 +178,8 @@ class Conversation(_BaseConversation):
     ```
     """
 
-    def __init__(
-        self,
-        client: SyncClient,
-        *,
-        model: str,
-        max_tokens: int,
-        system: str | Iterable[TextBlockParam] | None = None,
-        tools: Iterable[ToolUnionParam] = (),
-        messages: Iterable[AnyMessage] = (),
-        policy: Policy = Policy(),
-        clock: Clock = utc_now,
-        count: CountTokens | None = None,
-        on_event: OnEvent = emit,
-        **request: Unpack[RequestOptions],
-    ) -> None:
-        """Start a conversation on `client`. Sends nothing.
-
-        Args:
-            client: The SDK's client. Conversations on one client share what is known of its cache.
-            model: The model of every turn.
-            max_tokens: The longest reply, in tokens.
-            system: The system prompt, as a string or as text blocks.
-            tools: Tool definitions. Their order is part of the cache's key.
-            messages: An existing history to go on from.
-            policy: How breakpoints are placed.
-            clock: Gives the time as an aware datetime.
-            count: Counts the tokens of a block, given as JSON; without it they are estimated from what was billed.
-            on_event: Told of what happened (`convcache.core.events`); the default logs it.
-            **request: Other fields of `messages.create`, for every turn. With `betas`, requests go by
-                `client.beta.messages`, and replies are its messages.
-
-        Raises:
-            TypeError: An unknown field, or an async client.
-            ConversationError: The existing history is one the API would refuse.
-        """
-        if isinstance(client, AsyncClient):
-            raise TypeError("Conversation takes a sync client; AsyncConversation takes an async one")
-        self._client = client
-        self._state = ConversationState(
-            books=Books(scope=scope_of(client), policy=policy, count=count, on_event=on_event),
-            fields={"model": model, "max_tokens": max_tokens, "system": system, "tools": tools},
-            options=request,
-            messages=messages,
-            clock=clock,
-        )
+    _takes = "a sync client (AsyncConversation takes an async one)"
+    _wrong_clients = AsyncClient
 
     def send(self, content: Content | None = None, **this_turn_only: Unpack[TurnOptions]) -> Message:
         """Send a turn and return the reply.
@@ -242,7 +247,7 @@ class Conversation(_BaseConversation):
             return answer
 
 
-class AsyncConversation(_BaseConversation):
+class AsyncConversation(_BaseConversation[AsyncClient]):
     """A conversation with Claude whose prompt cache is kept placed right; see `Conversation`, whose twin it is.
 
     ```python
@@ -251,32 +256,8 @@ class AsyncConversation(_BaseConversation):
     ```
     """
 
-    def __init__(
-        self,
-        client: AsyncClient,
-        *,
-        model: str,
-        max_tokens: int,
-        system: str | Iterable[TextBlockParam] | None = None,
-        tools: Iterable[ToolUnionParam] = (),
-        messages: Iterable[AnyMessage] = (),
-        policy: Policy = Policy(),
-        clock: Clock = utc_now,
-        count: CountTokens | None = None,
-        on_event: OnEvent = emit,
-        **request: Unpack[RequestOptions],
-    ) -> None:
-        """Start a conversation on `client`; see `Conversation`. Sends nothing."""
-        if isinstance(client, SyncClient):
-            raise TypeError("AsyncConversation takes an async client; Conversation takes a sync one")
-        self._client = client
-        self._state = ConversationState(
-            books=Books(scope=scope_of(client), policy=policy, count=count, on_event=on_event),
-            fields={"model": model, "max_tokens": max_tokens, "system": system, "tools": tools},
-            options=request,
-            messages=messages,
-            clock=clock,
-        )
+    _takes = "an async client (Conversation takes a sync one)"
+    _wrong_clients = SyncClient
 
     async def send(self, content: Content | None = None, **this_turn_only: Unpack[TurnOptions]) -> Message:
         """Send a turn and return the reply; see `Conversation.send`."""

@@ -4,7 +4,7 @@ The two colours differ in `await` alone. What is read is the SDK's own events, u
 """
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import attrs
 import httpx2
@@ -14,6 +14,8 @@ from anthropic.types import Message
 from convcache.core.usage import UsageMeter
 from convcache.request import plain
 from convcache.state import ConversationState, Pending
+
+StreamT = TypeVar("StreamT", bound=MessageStream[None] | AsyncMessageStream[None])
 
 StreamEvent: TypeAlias = "ParsedMessageStreamEvent[None]"
 """An event of the SDK's message streams."""
@@ -45,7 +47,30 @@ class _Tap:
             self.state.settle(self.pending, self.meter.bill, kept=False)
 
 
-class ConversationStream:
+class _View(Generic[StreamT]):
+    """What both colours show of the SDK's stream."""
+
+    def __init__(self, stream: StreamT, state: ConversationState, pending: Pending) -> None:
+        self._stream: StreamT = stream
+        self._tap = _Tap(state, pending)
+
+    @property
+    def current_message_snapshot(self) -> Message:
+        """The reply as far as it has arrived."""
+        return self._stream.current_message_snapshot
+
+    @property
+    def response(self) -> httpx2.Response:
+        """The HTTP response."""
+        return self._stream.response
+
+    @property
+    def request_id(self) -> str | None:
+        """The API's id of the request."""
+        return self._stream.request_id
+
+
+class ConversationStream(_View[MessageStream[None]]):
     """The reply of a turn as it arrives: iterate over its events, or over `text_stream`.
 
     Attributes:
@@ -53,8 +78,7 @@ class ConversationStream:
     """
 
     def __init__(self, stream: MessageStream[None], state: ConversationState, pending: Pending) -> None:
-        self._stream = stream
-        self._tap = _Tap(state, pending)
+        super().__init__(stream, state, pending)
         self._events = self._read()
         self.text_stream: Iterator[str] = self._text()
 
@@ -93,23 +117,8 @@ class ConversationStream:
         """Stop reading and release the connection."""
         self._stream.close()
 
-    @property
-    def current_message_snapshot(self) -> Message:
-        """The reply as far as it has arrived."""
-        return self._stream.current_message_snapshot
 
-    @property
-    def response(self) -> httpx2.Response:
-        """The HTTP response."""
-        return self._stream.response
-
-    @property
-    def request_id(self) -> str | None:
-        """The API's id of the request."""
-        return self._stream.request_id
-
-
-class AsyncConversationStream:
+class AsyncConversationStream(_View[AsyncMessageStream[None]]):
     """The reply of a turn as it arrives: iterate over its events, or over `text_stream`.
 
     Attributes:
@@ -117,8 +126,7 @@ class AsyncConversationStream:
     """
 
     def __init__(self, stream: AsyncMessageStream[None], state: ConversationState, pending: Pending) -> None:
-        self._stream = stream
-        self._tap = _Tap(state, pending)
+        super().__init__(stream, state, pending)
         self._events = self._read()
         self.text_stream: AsyncIterator[str] = self._text()
 
@@ -156,18 +164,3 @@ class AsyncConversationStream:
     async def close(self) -> None:
         """Stop reading and release the connection."""
         await self._stream.close()
-
-    @property
-    def current_message_snapshot(self) -> Message:
-        """The reply as far as it has arrived."""
-        return self._stream.current_message_snapshot
-
-    @property
-    def response(self) -> httpx2.Response:
-        """The HTTP response."""
-        return self._stream.response
-
-    @property
-    def request_id(self) -> str | None:
-        """The API's id of the request."""
-        return self._stream.request_id
