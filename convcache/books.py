@@ -115,6 +115,10 @@ class Books:
     count: CountTokens | None = None
     on_event: OnEvent = observe.emit
 
+    def __attrs_post_init__(self) -> None:
+        if not isinstance(self.policy, Policy):
+            raise TypeError(f"policy is a Policy(...), not {self.policy!r}")
+
     def opened(self) -> Ledger:
         """A ledger for a new conversation."""
         return Ledger(counts=self.count is not None)

@@ -93,8 +93,10 @@ class _BaseConversation(Generic[ClientT]):
             TypeError: An unknown field, or a client of the other colour.
             ConversationError: The existing history is one the API would refuse.
         """
-        if isinstance(client, self._wrong_clients):
-            raise TypeError(f"{type(self).__name__} takes {self._takes}")
+        if isinstance(client, self._wrong_clients) or not hasattr(client, "with_options"):
+            raise TypeError(f"{type(self).__name__} takes {self._takes}, not {type(client).__name__}")
+        if isinstance(client, type):
+            raise TypeError(f"{type(self).__name__} takes a client, not its class: {client.__name__}()")
         self._client = client
         self._state = ConversationState(
             books=Books(scope=scope_of(client), policy=policy, count=count, on_event=on_event),

@@ -4,6 +4,7 @@ Knows the SDK's types; nothing of caching or of conversations.
 """
 
 import base64
+import difflib
 import io
 import os
 from collections.abc import Iterable, Mapping
@@ -78,13 +79,28 @@ def checked(options: Mapping[str, Any], allowed: type[RequestOptions]) -> dict[s
         TypeError: An option has a name that is not known here.
     """
     names = allowed.__annotations__.keys() | RequestOptions.__annotations__.keys()
-    for name in options.keys() - names:
-        hint = " (a conversation places breakpoints itself; see Policy)" if name == "cache_control" else ""
-        raise TypeError(f"unexpected keyword argument {name!r}{hint}")
+    for name in sorted(options.keys() - names):
+        raise TypeError(f"unexpected keyword argument {name!r}{_hint(name, names)}")
+    for name in sorted({"model", "max_tokens"} & options.keys()):
+        if options[name] is None:
+            raise TypeError(f"{name} cannot be None")
     return {
         name: value if name in NOT_IN_THE_BODY - {"betas"} else _field(name, value)
         for name, value in options.items()
     }
+
+
+def _hint(name: str, names: Iterable[str]) -> str:
+    if name in _HINTS:
+        return f"; {_HINTS[name]}"
+    near = difflib.get_close_matches(name, [*names, "policy", "clock", "messages"], n=1)
+    return f"; did you mean {near[0]!r}?" if near else "; fields that are not known here go in extra_body"
+
+
+_HINTS = {
+    "cache_control": "a conversation places breakpoints itself, see Policy",
+    "stream": "use .stream(...)",
+}
 
 
 def _field(name: str, value: Any) -> Any:

@@ -157,13 +157,16 @@ class ConversationState:
 
     def settle(self, pending: Pending, bill: Bill, *, kept: bool) -> None:
         """Book what was billed, whatever becomes of the turn."""
-        plan, at = pending.plan, pending.started
+        plan, at, before = pending.plan, pending.started, self._ledger.last
         if plan is None:
             model = pending.request["model"]
             self._ledger, pending.turn = self._books.settle_unplanned(self._ledger, model, bill, at=at)
         else:
             self._ledger, pending.turn = self._books.settle(self._ledger, plan, bill, at=at)
             self._prompt = plan.prompt
+        if not kept:
+            # The next turn goes on from the last one that was kept, and is compared with that.
+            self._ledger = attrs.evolve(self._ledger, last=before)
         self._books.settled(pending.turn, kept=kept)
 
     def request(self, content: object, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,7 +57,9 @@ def as_blocks(content: object) -> tuple[Json, ...]:
         return ({"type": "text", "text": content},)
     if isinstance(content, (list, tuple)) and all(isinstance(block, Mapping) for block in content):
         return tuple(content)
-    raise TypeError(f"content is a string or a list of blocks, not {type(content).__name__}")
+    raise TypeError(
+        "content is a string or a list of blocks as plain JSON; objects of the SDK have to_dict()"
+    )
 
 
 def is_markable(block: Json) -> bool:
@@ -137,6 +139,8 @@ def shared(text: str) -> TextBlock:
     system = [shared(instructions), shared(tenant_documents), {"type": "text", "text": profile}]
     ```
     """
+    if not isinstance(text, str):
+        raise TypeError(f"shared takes the text itself, not {type(text).__name__}")
     with _shared_lock:
         _shared_texts[_text_digest(text)] = None
     return {"type": "text", "text": text}

@@ -1,7 +1,7 @@
 """What a user may set. Safe as it stands: a `Policy()` ties with automatic caching on a clean chat."""
 
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal, Self
 
 import attrs
@@ -11,10 +11,27 @@ from convcache.core.blocks import Ttl
 Slot = Literal["border", "tail", "anchor", "opener", "own"]
 """What a breakpoint is for; see `convcache.core.planner`."""
 
+_CHOICES: Final = {"ttl": ("5m", "1h"), "own": ("keep", "replace"), "on_invalidation": ("tell", "refuse")}
+
 SLOTS: Final[frozenset[Slot]] = frozenset({"border", "tail", "anchor", "opener", "own"})
 
 
+def _one_of(_: object, attribute: "attrs.Attribute[str]", value: str) -> None:
+    allowed = _CHOICES[attribute.name]
+    if value not in allowed:
+        raise ValueError(f"{attribute.name} is one of {', '.join(map(repr, allowed))}, not {value!r}")
+
+
+def _dollars(value: Decimal | str | float) -> Decimal:
+    try:
+        return Decimal(str(value))
+    except InvalidOperation:
+        raise ValueError(f"{value!r} is no amount of dollars") from None
+
+
 def _slots(slots: Iterable[Slot]) -> frozenset[Slot]:
+    if isinstance(slots, str):
+        raise TypeError(f"slots is a set of names, such as {{{slots!r}}}, not a string")
     if unknown := frozenset(slots) - SLOTS:
         raise ValueError(f"unknown slots {sorted(unknown)}; there are {sorted(SLOTS)}")
     return frozenset(slots)
@@ -36,16 +53,12 @@ class Policy:
         observing: Change no byte of any request; forecast and book all the same.
     """
 
-    ttl: Ttl = attrs.field(default="5m", validator=attrs.validators.in_(("5m", "1h")))
+    ttl: Ttl = attrs.field(default="5m", validator=_one_of)
     slots: frozenset[Slot] = attrs.field(default=SLOTS, converter=_slots)
-    own: Literal["keep", "replace"] = attrs.field(
-        default="keep", validator=attrs.validators.in_(("keep", "replace"))
-    )
-    min_saving: Decimal = attrs.field(default=Decimal(0), converter=Decimal)
-    on_invalidation: Literal["tell", "refuse"] = attrs.field(
-        default="tell", validator=attrs.validators.in_(("tell", "refuse"))
-    )
-    min_invalidation: Decimal = attrs.field(default=Decimal("0.01"), converter=Decimal)
+    own: Literal["keep", "replace"] = attrs.field(default="keep", validator=_one_of)
+    min_saving: Decimal = attrs.field(default=Decimal(0), converter=_dollars)
+    on_invalidation: Literal["tell", "refuse"] = attrs.field(default="tell", validator=_one_of)
+    min_invalidation: Decimal = attrs.field(default=Decimal("0.01"), converter=_dollars)
     observing: bool = False
 
     @classmethod

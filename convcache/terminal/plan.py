@@ -41,6 +41,8 @@ def plan(*, request_file: str, as_json: bool, ttl: Any, platform: Any) -> None:
     try:
         text = sys.stdin.read() if request_file == "-" else Path(request_file).read_text(encoding="utf-8")
         request = json.loads(text)
+        if not isinstance(request, dict):
+            raise TypeError("it is not a JSON object")  # noqa: TRY301 - told like everything else that is wrong
         made = planned(request, policy=Policy(ttl=ttl), platform=platform)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise click.UsageError(

@@ -384,6 +384,55 @@ def test_tokens_are_counted_on_request_and_nothing_is_sent(client, emulator):
         assert counted == conversation.turns[0].actual.prompt
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"max_token": 5}, "did you mean 'max_tokens'"),
+        ({"sytem": "x"}, "did you mean 'system'"),
+        ({"stream": True}, r"use \.stream"),
+        ({"temperature": 1}, "extra_body"),
+        ({"model": None}, "model cannot be None"),
+    ],
+)
+def test_a_slip_is_told_with_what_was_meant(conversation, wrong, told):
+    with pytest.raises(TypeError, match=told):
+        conversation.send("hello", **wrong)
+
+
+@pytest.mark.parametrize("client", [None, "sk-ant-key", Anthropic])
+def test_what_is_no_client_is_a_type_error(client):
+    with pytest.raises(TypeError, match="Conversation takes a"):
+        Conversation(client, model=MODEL, max_tokens=5)
+
+
+def test_what_is_no_policy_is_a_type_error(client):
+    with pytest.raises(TypeError, match=r"policy is a Policy\(...\)"):
+        Conversation(client, model=MODEL, max_tokens=5, policy={"ttl": "1h"})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"ttl": "2h"}, "ttl is one of '5m', '1h', not '2h'"),
+        ({"min_saving": "a lot"}, "no amount of dollars"),
+        ({"slots": {"tial"}}, "unknown slots"),
+    ],
+)
+def test_what_a_policy_cannot_be_is_told(wrong, told):
+    with pytest.raises(ValueError, match=told):
+        Policy(**wrong)
+
+
+def test_a_turn_after_one_that_was_left_is_no_miss(conversation, emulator):
+    conversation.send("hello")
+    emulator.script(reply(text("a long answer " * 40)))
+    with conversation.stream("tell me") as stream:
+        next(stream)
+    conversation.send("something else")
+
+    assert conversation.turns[-1].miss is None
+
+
 def test_the_wrong_colour_of_client_is_a_type_error(url):
     with pytest.raises(TypeError, match="AsyncConversation"):
         Conversation(AsyncAnthropic(base_url=url, api_key="x"), model=MODEL, max_tokens=5)
