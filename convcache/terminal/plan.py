@@ -44,7 +44,9 @@ def plan(*, request_file: str, as_json: bool, ttl: Any, platform: Any) -> None:
         if not isinstance(request, dict):
             raise TypeError("it is not a JSON object")  # noqa: TRY301 - told like everything else that is wrong
         made = planned(request, policy=Policy(ttl=ttl), platform=platform)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except OSError as error:
+        raise click.UsageError(f"{request_file} cannot be read: {error.strerror}.") from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise click.UsageError(
             f"{request_file} holds no Messages request that can be planned: {error}"
         ) from None

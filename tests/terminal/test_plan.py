@@ -71,6 +71,12 @@ def test_what_is_no_request_is_told_plainly(text):
     assert "no Messages request" in told.output
 
 
+def test_a_file_that_is_not_there_is_told_plainly():
+    told = shown("nope.json")
+
+    assert (told.exit_code, "nope.json cannot be read: No such file" in told.output) == (2, True)
+
+
 def test_a_short_request_says_why_it_gets_no_breakpoint():
     request = {"model": "claude-haiku-4-5", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
 
