@@ -17,13 +17,16 @@ Body = Mapping[str, Any]
 
 _OPTIONS: Final = frozenset({"betas", "headers"})
 """What travels beside the body."""
+_COUNTS: Final = ("output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+_SHOWN: Final = 200
 
 
 @attrs.frozen(kw_only=True)
 class Reply:
     """A message and what was billed for it."""
 
-    message: Mapping[str, Any]
+    message: Any
+    """What was answered, which is a message if the endpoint does as it should."""
     headers: Mapping[str, str] = attrs.field(factory=dict)
     began: float = 0.0
     """When the first byte of the response was there, in seconds of a monotonic clock."""
@@ -40,7 +43,14 @@ class Reply:
 
     @property
     def usage(self) -> Mapping[str, Any]:
-        usage: Mapping[str, Any] = self.message["usage"]
+        """What was billed.
+
+        Raises:
+            ValueError: The endpoint does not say, or not in numbers.
+        """
+        usage = self.message.get("usage") if isinstance(self.message, Mapping) else None
+        if not isinstance(usage, Mapping) or not _is_bill(usage):
+            raise ValueError(f"the reply has no usage that can be read: {json.dumps(self.message)[:_SHOWN]}")
         return usage
 
     @property
@@ -160,6 +170,11 @@ def refusal(error: APIStatusError) -> Refusal:
         type=str(told.get("type") if told else ""),
         text=str(told.get("message") if told else error),
     )
+
+
+def _is_bill(usage: Mapping[str, Any]) -> bool:
+    counts = [usage.get("input_tokens"), *(usage.get(name) or 0 for name in _COUNTS)]
+    return all(isinstance(count, int) and count >= 0 for count in counts)
 
 
 def _arguments(messages: Any, body: Body) -> dict[str, Any]:

@@ -197,8 +197,8 @@ class Probe:
             self._note(body, answer.status, {})
             raise _refused(answer)
         reply: Reply = answer[0] if isinstance(answer, tuple) else answer
-        self._note(body, 200, reply.usage, path)
         self.purse.book(body["model"], reply.usage)
+        self._note(body, 200, reply.usage, path)
         return answer
 
     def _note(self, body: Json, status: int, usage: Body, path: str = "/v1/messages") -> None:

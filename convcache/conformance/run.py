@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterable, Iterator
 
 import attrs
-from anthropic import APIError
 
 from convcache.conformance.endpoint import Endpoint
 from convcache.conformance.outcome import CannotTell, Differs, NotRun, Outcome, Verdict
@@ -82,6 +81,6 @@ def _seen(rule: Rule, probe: Probe) -> tuple[Verdict, str]:
         return "unknown", str(reason)
     except NotRun as reason:
         return "not run", str(reason)
-    except (APIError, LookupError, TimeoutError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever an endpoint answers, the other rules are still looked at
         return "unknown", f"{type(error).__name__}: {error}"
     return "agree", "; ".join(probe.notes)

@@ -43,9 +43,16 @@ def _dollars(context: click.Context, parameter: click.Parameter, value: str) -> 
 
 
 def _http(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not urlsplit(value).hostname:
+    if not value:
+        return None
+    try:
+        url = urlsplit(value)
+        valid = url.scheme in ("http", "https") and bool(url.hostname) and (url.port is None or url.port > 0)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not a URL: {error}.") from None
+    if not valid:
         raise click.BadParameter("a base URL starts with http:// or https:// and names a host.")
-    return value or None
+    return value
 
 
 @click.command(short_help="Hold an endpoint to the documented rules of the cache.")

@@ -4,6 +4,8 @@ import json
 import re
 from datetime import timedelta
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 from click.testing import CliRunner, Result
@@ -206,6 +208,9 @@ def test_the_report_is_written_to_a_file_in_the_form_of_its_name(tmp_path, name,
         (["--only", "T13", "--report", "/nowhere/at/all.txt"], "Cannot write /nowhere/at/all.txt"),
         (["--base-url", "http://127.0.0.1:9", "--api-key", "made-up"], "Cannot verify http://127.0.0.1:9"),
         (["--base-url", "nonsense", "--api-key", "made-up"], "starts with http://"),
+        (["--base-url", "ftp://host", "--api-key", "made-up"], "starts with http://"),
+        (["--base-url", "http://[", "--api-key", "made-up"], "is not a URL"),
+        (["--base-url", "http://host:99999", "--api-key", "made-up"], "is not a URL"),
     ],
 )
 def test_what_cannot_be_done_ends_with_two_and_says_why(arguments, said):
@@ -232,3 +237,56 @@ def _not_let_in() -> None:
 
 def test_progress_is_for_terminals_only():
     assert verify("--only", "T13").stderr == ""
+
+
+@pytest.fixture
+def answering():
+    """Starts a server that counts tokens with one text and answers everything else with another; its URL."""
+    servers = []
+
+    def start(counted: str, answer: str) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["content-length"]))
+                text = (counted if self.path.endswith("count_tokens") else answer).encode()
+                self.send_response(200)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "[]",
+        "null",
+        "7",
+        "{}",
+        '{"usage": "much"}',
+        '{"usage": {"input_tokens": "x"}}',
+        '{"usage": {}}',
+        '{"usage": {"input_tokens": 1, "server_tool_use": "x"}}',
+    ],
+)
+def test_an_endpoint_that_answers_oddly_is_unknown_and_why_is_told(answering, answer):
+    url = answering('{"input_tokens": 3}', answer)
+    done = verify("--base-url", url, "--api-key", KEY, "--json", "--only", "T1,T30,T13")
+
+    assert done.exception is None or isinstance(done.exception, SystemExit)
+    rules = json.loads(done.stdout)["rules"]
+    assert "unknown" in {rule["verdict"] for rule in rules}
+    assert all(re.match(r"\w+: ", rule["observed"]) for rule in rules if rule["verdict"] == "unknown")
