@@ -96,7 +96,8 @@ def verify(
     instead of waited for. With a key it is Anthropic's API: that costs money, at most what --max-cost says. Each
     rule has a prefix of its own that was never sent before, so that nothing else is disturbed.
 
-    Exit code 0: all that was seen agrees; 1: something differs; 2: the endpoint cannot be asked.
+    Exit code 0: all that was seen agrees; 1: something differs; 2: the endpoint cannot be asked, or
+    nothing was seen to agree or to differ.
     """
     from convcache.terminal import findings  # noqa: PLC0415 - the SDK takes its time
     from convcache.terminal.spending import Budget  # noqa: PLC0415
@@ -163,20 +164,31 @@ def _in_process() -> "Iterator[Endpoint]":
 
 def _check_reachable(endpoint: "Endpoint", model: str) -> None:
     """A count of tokens, which costs nothing, before anything that does."""
-    from anthropic import AnthropicError  # noqa: PLC0415
-
     from convcache.core import catalog  # noqa: PLC0415
 
-    try:
-        endpoint.client.messages.count_tokens(model=model, messages=[{"role": "user", "content": "Hello."}])
-    except AnthropicError as error:
-        reason = str(error)
-    else:
-        if catalog.model(model).prices is not None:
-            return
+    reason = _unreachable(endpoint, model)
+    if reason is None and catalog.model(model).prices is None:
         reason = f"no prices are known for {model}, so that --max-cost could not be kept"
-    click.echo(f"Cannot verify {_address(endpoint)}: {reason}", err=True)
-    sys.exit(2)
+    if reason is not None:
+        click.echo(f"Cannot verify {_address(endpoint)}: {reason}", err=True)
+        sys.exit(2)
+
+
+def _unreachable(endpoint: "Endpoint", model: str) -> str | None:
+    """Why an endpoint cannot be asked, if so."""
+    from anthropic import AnthropicError  # noqa: PLC0415
+
+    hello: Any = {"role": "user", "content": "Hello."}
+    try:
+        counted: Any = endpoint.client.messages.count_tokens(model=model, messages=[hello])
+    except AnthropicError as error:
+        return str(error)
+    except (ValueError, TypeError) as error:
+        return f"it is no Messages endpoint ({error})"
+    tokens = getattr(counted, "input_tokens", None)
+    if isinstance(tokens, int) and not isinstance(tokens, bool):
+        return None
+    return "it is no Messages endpoint: asked to count tokens, it gave no number"
 
 
 def _found(
@@ -262,5 +274,9 @@ def _told(text: str, document: str, *, as_json: bool, report: Path | None) -> No
 def _leave(found: "Sequence[tuple[Any, Outcome]]") -> None:
     if any(outcome.observed == "interrupted" for _, outcome in found):
         sys.exit(_INTERRUPTED)
-    if any(outcome.verdict == "differ" for _, outcome in found):
+    verdicts = {outcome.verdict for _, outcome in found}
+    if "differ" in verdicts:
         sys.exit(1)
+    if "agree" not in verdicts:
+        click.echo("Nothing was seen to agree or to differ.", err=True)
+        sys.exit(2)

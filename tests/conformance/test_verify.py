@@ -290,3 +290,20 @@ def test_an_endpoint_that_answers_oddly_is_unknown_and_why_is_told(answering, an
     rules = json.loads(done.stdout)["rules"]
     assert "unknown" in {rule["verdict"] for rule in rules}
     assert all(re.match(r"\w+: ", rule["observed"]) for rule in rules if rule["verdict"] == "unknown")
+
+
+@pytest.mark.parametrize("counted", ["<html></html>", "{}", "[]", '{"input_tokens": "many"}', "null"])
+def test_what_is_no_messages_endpoint_ends_with_two_before_anything_is_paid_for(answering, counted):
+    done = verify("--base-url", answering(counted, "{}"), "--api-key", KEY, "--only", "T1")
+
+    assert done.exit_code == 2
+    assert "no Messages endpoint" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_verification_that_saw_nothing_ends_with_two():
+    with EmulatorServer(Emulator(clock=SystemClock())) as server:
+        waiting = verify("--base-url", server.url, "--api-key", KEY, "--only", "T25")
+
+    assert "1 not run" in waiting.stdout
+    assert waiting.exit_code == 2
