@@ -45,15 +45,16 @@ class Endpoint:
         # Without TLS there is nothing to verify, and making ready for it takes longer than ten requests.
         tls = not (base_url or API).startswith("http://")
         with DefaultHttpxClient(trust_env=not local, verify=tls) as http:
-            client = Anthropic(base_url=base_url or API, api_key=api_key, http_client=http, max_retries=2)
+            # A request that is tried again may be billed twice and booked once; and what an emulator refuses on
+            # demand is to be seen.
+            client = Anthropic(base_url=base_url or API, api_key=api_key, http_client=http, max_retries=0)
             control = f"{str(client.base_url).rstrip('/')}/_emulator"
             clock = _clock(http, control) if local else None
             if clock is None:
                 yield cls(client=client, pause=pause)
                 return
-            # What an emulator refuses on demand is to be seen, not to be tried again.
             yield cls(
-                client=client.with_options(max_retries=0),
+                client=client,
                 control=_Control(http, control),
                 virtual=bool(clock["virtual"]),
                 pause=pause,

@@ -4,8 +4,9 @@ Knows requests, time and a purse. Must not know which rule it works for, nor pri
 """
 
 import json
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from secrets import token_hex
 from typing import Any, Final, Protocol, TypeVar
 
@@ -23,6 +24,7 @@ _PICTURE: Final = 1600
 _DELAY: Final = 10
 _BETWEEN_BATCH_LOOKS: Final = 30
 
+A = TypeVar("A")
 T = TypeVar("T", bound=Reply | tuple[Reply, list[Json]])
 
 
@@ -137,8 +139,9 @@ class Probe:
         if self.endpoint.virtual:
             return self._delayed(_DELAY, bodies)
         with ThreadPoolExecutor(len(bodies)) as pool:
-            answers = list(pool.map(lambda body: exchange.streamed(self.endpoint.client, body), bodies))
-        return [self._told(body, answer)[0] for body, answer in zip(bodies, answers, strict=True)]
+            asked = [pool.submit(exchange.streamed, self.endpoint.client, body) for body in bodies]
+        told = _all(partial(self._answered, body, each) for body, each in zip(bodies, asked, strict=True))
+        return [reply for reply, _ in told]
 
     def batch(self, *requests: Body) -> list[Reply]:
         """A batch, waited for; its replies in the order of its requests."""
@@ -146,7 +149,7 @@ class Probe:
         results = exchange.batched(self.endpoint.client, bodies, lambda: self.wait(_BETWEEN_BATCH_LOOKS))
         if isinstance(results, Refusal):
             raise _refused(results)
-        return [self._batched(body, result) for body, result in zip(bodies, results, strict=True)]
+        return _all(partial(self._batched, body, each) for body, each in zip(bodies, results, strict=True))
 
     def wait(self, seconds: float) -> None:
         """Lets time pass, virtual or real."""
@@ -181,10 +184,13 @@ class Probe:
         self.endpoint.steer("faults", {"faults": [{"delay": seconds}] * len(bodies)})
         before = self.endpoint.received()
         with ThreadPoolExecutor(len(bodies)) as pool:
-            answers = pool.map(lambda body: exchange.sent(self.endpoint.client, body), bodies)
+            asked = [pool.submit(exchange.sent, self.endpoint.client, body) for body in bodies]
             self.endpoint.until_received(before + len(bodies))
             self.endpoint.let_pass(seconds)
-        return [self._told(body, answer) for body, answer in zip(bodies, answers, strict=True)]
+        return _all(partial(self._answered, body, each) for body, each in zip(bodies, asked, strict=True))
+
+    def _answered(self, body: Json, asked: "Future[T | Refusal]") -> T:
+        return self._told(body, asked.result())
 
     def _batched(self, body: Json, result: Body) -> Reply:
         if result.get("type") != "succeeded":
@@ -203,6 +209,19 @@ class Probe:
 
     def _note(self, body: Json, status: int, usage: Body, path: str = "/v1/messages") -> None:
         self.sent.append(Sent(path=path, model=body["model"], status=status, usage=usage))
+
+
+def _all(answers: Iterable[Callable[[], A]]) -> list[A]:
+    """Takes every answer, so that each reply is booked, before the first failure among them is raised."""
+    taken, failures = list[A](), list[Exception]()
+    for answer in answers:
+        try:
+            taken.append(answer())
+        except Exception as failure:  # noqa: BLE001 - raised below
+            failures.append(failure)
+    if failures:
+        raise failures[0]
+    return taken
 
 
 def _refused(refusal: Refusal) -> CannotTell:
