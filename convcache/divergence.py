@@ -1,25 +1,19 @@
 """Where a request leaves the one before it: the first path at which what they would cache differs, and both sides.
 
-Knows what a cached prefix is made of and what never is. Must not know hashing, entries or who asks.
+Knows what blocks a cached prefix is made of and what never is. Must not know which parameters count, hashing,
+entries or who asks.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import zip_longest
 from typing import Any, Final, NamedTuple
 
 Body = Mapping[str, Any]
 
-_DEFAULTS: Final[Mapping[str, Any]] = {
-    "speed": "standard",
-    "mcp_servers": [],
-    "tool_choice": {"type": "auto"},
-    "thinking": {"type": "disabled"},
-    "output_config": {"effort": "high"},
-    "output_format": None,
-    "context_management": None,
-}
-"""The parameters a prefix depends on, with what leaving them out means."""
+Parameters = Callable[[Body], Mapping[str, Any]]
+"""Tells what else a request's prefix depends on besides its blocks, by name."""
+
 _HOLD_BLOCKS: Final = ("content", "source", "tool", "definition", "tool_references")
 _IN_ORDER: Final = frozenset({"input", "input_schema", "input_examples"})
 """Keys under which the order of keys is part of the prompt."""
@@ -43,12 +37,32 @@ class _Said(NamedTuple):
     block: Any
 
 
-def divergence(before: Body, now: Body) -> Divergence | None:
+def divergence(before: Body, now: Body, parameters: Parameters) -> Divergence | None:
     """Where the later of two requests no longer says what the earlier one said, or `None`.
 
     Tools, system and parameters must be the same to their end; messages may be appended or taken back from the end.
+    Parameters come last, because an edited message says more than what it makes of them.
     """
-    return _unlike("", _head(before), _head(now)) or _unlike_in_messages(before, now)
+    return (
+        _unlike("", _head(before), _head(now))
+        or _unlike_in_messages(before, now)
+        or _unlike_in_parameters(parameters(before), parameters(now))
+    )
+
+
+def _unlike_in_parameters(before: Body, now: Body) -> Divergence | None:
+    for name, old in before.items():
+        found = _unlike(name, old, now[name])
+        if found and _is_flat(old) and _is_flat(now[name]):
+            return Divergence(name, _shown(old), _shown(now[name]))
+        if found:
+            return found
+    return None
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether it is a short list of words, which says more as a whole than the place of one of them."""
+    return isinstance(value, list) and not any(isinstance(part, list | Mapping) for part in value)
 
 
 def _unlike_in_messages(before: Body, now: Body) -> Divergence | None:
@@ -65,12 +79,10 @@ def _unlike_in_messages(before: Body, now: Body) -> Divergence | None:
 def _head(body: Body) -> Body:
     """All that stands before the messages, in the order in which it is read."""
     tools = [tool for tool in body.get("tools") or () if not tool.get("defer_loading")]
-    parameters = {name: _parameter(body.get(name), default) for name, default in _DEFAULTS.items()}
     return {
         "model": body.get("model"),
         "tools": _plain(tools),
         "system": _plain(_as_blocks(body.get("system") or [])),
-        **parameters,
     }
 
 
@@ -100,12 +112,6 @@ def _plain(block: Any) -> Any:
     if "content" in held:
         held["content"] = _as_blocks(held["content"])
     return {**rest, **held}
-
-
-def _parameter(value: Any, default: Any) -> Any:
-    if isinstance(default, Mapping):
-        return {**default, **(value or {})}
-    return default if value is None else value
 
 
 def _unlike(path: str, before: Any, now: Any, *, in_order: bool = False) -> Divergence | None:

@@ -18,7 +18,10 @@ import pytest
 from convcache.divergence import divergence
 from convcache.emulator import Emulator, EmulatorServer, Fault, Settings, VirtualClock
 from convcache.emulator.cache import Entry
+from convcache.emulator.catalog import NOT_THINKING, Model, find_model
 from convcache.emulator.log import Record
+from convcache.emulator.salts import SALTS
+from convcache.emulator.salts import Asked as Terms
 from convcache.emulator.wire import Request
 from convcache.errors import MissingExtraError
 
@@ -33,11 +36,15 @@ __all__ = [
 ]
 
 Asked: TypeAlias = Record | Mapping[str, Any]
-"""A request: the emulator's record of it, or the body of `messages.create` as a dictionary."""
+"""A request: the emulator's record of it, or what `messages.create` was given as a dictionary, models and all."""
+
+_Body: TypeAlias = Mapping[str, Any]
 
 _MESSAGES: Final = "/v1/messages"
 _OK: Final = 200
 _PAUSE: Final = timedelta(seconds=1)
+_REPLY: Final[_Body] = {"role": "assistant", "content": []}
+"""Stands in a thread for an answer, which only the API holds."""
 
 
 @pytest.fixture
@@ -86,22 +93,27 @@ class AnthropicEmulator:
         return self.emulator.entries
 
     def client(self, **options: Any) -> anthropic.Anthropic:
-        """A client of the SDK, closed when the test ends.
+        """A client of the SDK, closed when the test ends. It takes no proxy from the environment.
 
         Args:
             **options: Whatever `anthropic.Anthropic` takes.
         """
+        if "http_client" not in options:
+            # The SDK's client takes proxies from the environment unless it is given a transport.
+            transport = httpx2.HTTPTransport(trust_env=False)
+            options["http_client"] = anthropic.DefaultHttpxClient(transport=transport, trust_env=False)
         return self._clients.enter_context(anthropic.Anthropic(**self._options(options)))
 
     def async_client(self, **options: Any) -> anthropic.AsyncAnthropic:
-        """An async client of the SDK. It keeps no connection open, so it need not be closed.
+        """An async client of the SDK. It keeps no connection open, so it need not be closed, and takes no proxy.
 
         Args:
             **options: Whatever `anthropic.AsyncAnthropic` takes.
         """
         if "http_client" not in options:
             limits = httpx2.Limits(max_keepalive_connections=0)
-            options["http_client"] = anthropic.DefaultAsyncHttpxClient(limits=limits)
+            transport = httpx2.AsyncHTTPTransport(limits=limits, trust_env=False)
+            options["http_client"] = anthropic.DefaultAsyncHttpxClient(transport=transport, trust_env=False)
         return anthropic.AsyncAnthropic(**self._options(options))
 
     def script(self, *messages: Mapping[str, Any] | str) -> None:
@@ -137,7 +149,8 @@ def assert_prefix_stable(requests: Iterable[Asked]) -> None:
     """Asserts that each request begins with all that the request before it said, so that it can read it.
 
     Messages may be appended and taken back from the end. Breakpoints do not count, nor does what is never part of
-    a cached prefix: deferred tools and turn-scoped system messages. Requests that were refused are passed over.
+    a cached prefix: deferred tools and turn-scoped system messages. Requests that were refused are passed over; one
+    that continues a thread says what its thread said.
 
     Args:
         requests: The requests of one conversation in order: records of the emulator or request bodies.
@@ -146,9 +159,9 @@ def assert_prefix_stable(requests: Iterable[Asked]) -> None:
         AssertionError: A request differs from the one before it; says where first, and shows both.
     """
     __tracebackhide__ = True
-    bodies = [_body(request) for request in requests if _counts(request)]
+    bodies = _joined(_body(request) for request in requests if _counts(request))
     for number, (before, now) in enumerate(pairwise(bodies), start=2):
-        found = divergence(before, now)
+        found = divergence(_with_replies(before, now), now, _parameters)
         if found:
             raise AssertionError(
                 f"Request {number} does not begin as request {number - 1} did: {found.path} differs.\n"
@@ -203,11 +216,62 @@ def _counts(request: Asked) -> bool:
     return request.path == _MESSAGES and request.status == _OK
 
 
-def _body(request: Asked) -> Mapping[str, Any]:
-    if not isinstance(request, Record):
-        return request
-    body: Mapping[str, Any] = request.body
+def _body(request: Asked) -> _Body:
+    body: _Body = request.body if isinstance(request, Record) else _plain(request)
     return body
+
+
+def _plain(value: Any) -> Any:
+    """What the SDK would send: its models and tools as the dictionaries they stand for."""
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, anthropic.BaseModel):
+        left_out = getattr(value, "__api_exclude__", None)
+        return value.model_dump(mode="json", exclude_unset=True, by_alias=True, exclude=left_out)
+    return value.to_dict() if hasattr(value, "to_dict") else value
+
+
+def _joined(bodies: Iterable[_Body]) -> list[_Body]:
+    """Each request with what its thread held put before it."""
+    whole: list[_Body] = []
+    held: dict[str, _Body] = {}
+    for body in bodies:
+        thread = body.get("thread") or {}
+        if thread.get("type") == "continue" and whole:
+            before = held.setdefault(thread.get("previous_message_id", ""), whole[-1])
+            whole.append(_continued(before, body))
+        else:
+            whole.append(body)
+    return whole
+
+
+def _continued(before: _Body, body: _Body) -> _Body:
+    inherited = {name: before[name] for name in ("system", "tools") if name in before}
+    return {**inherited, **body, "messages": [*before["messages"], _REPLY, *body["messages"]]}
+
+
+def _with_replies(before: _Body, now: _Body) -> _Body:
+    """The earlier request, with the answers it does not spell out taken from the later one."""
+    theirs = [*now["messages"][: len(before["messages"])]]
+    theirs += [_REPLY] * (len(before["messages"]) - len(theirs))
+    pairs = zip(before["messages"], theirs, strict=True)
+    filled = [other if mine is _REPLY and other["role"] == "assistant" else mine for mine, other in pairs]
+    return {**before, "messages": filled}
+
+
+def _parameters(body: _Body) -> dict[str, Any]:
+    """What the prefix of a request depends on besides its blocks."""
+    terms = Terms(body, _model(body), Settings(), frozenset(body.get("betas") or ()))
+    salts = {salt.name: salt.of(terms) for salt in SALTS}
+    # It is no part of the key, but says what is cleared from the prompt.
+    return {**salts, "context_management": body.get("context_management")}
+
+
+def _model(body: _Body) -> Model:
+    name = str(body.get("model"))
+    return find_model(name) or Model(name, minimum=0, can=frozenset({NOT_THINKING}))
 
 
 def _billed(requests: Sequence[Asked]) -> list[Record]:
@@ -218,11 +282,13 @@ def _billed(requests: Sequence[Asked]) -> list[Record]:
     ]
 
 
-def _sent(emulator: Emulator, number: int, body: Mapping[str, Any]) -> Record:
+def _sent(emulator: Emulator, number: int, asked: _Body) -> Record:
     """What an emulator makes of a body, each a second after the one before."""
     at = emulator.clock.now() + number * _PAUSE
-    sent = json.dumps({"max_tokens": 1, **body, "stream": False}).encode()
-    headers = {"x-api-key": "emulated"}
+    body = {"max_tokens": 1, **_plain(asked), "stream": False}
+    betas = body.pop("betas", None) or ()
+    headers = {"x-api-key": "emulated", "anthropic-beta": ",".join(betas)}
+    sent = json.dumps(body).encode()
     response = emulator.receive(
         Request(method="POST", path=_MESSAGES, headers=headers, body=sent), at=at
     ).start(at)

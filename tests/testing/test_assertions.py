@@ -2,39 +2,14 @@
 
 import copy
 
+import anthropic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from convcache.testing import assert_cached, assert_prefix_stable
 from tests.strategies import requests as bodies
-
-GUIDE = "A sentence of the guide that the model answers from. " * 100
-
-
-def body(*said, **fields):
-    messages = [
-        {"role": ("user", "assistant")[index % 2], "content": words} for index, words in enumerate(said)
-    ]
-    return {"model": "claude-opus-5", "max_tokens": 5, "system": GUIDE, "messages": messages, **fields}
-
-
-def marked(block):
-    return {**block, "cache_control": {"type": "ephemeral"}}
-
-
-def text(words):
-    return {"type": "text", "text": words}
-
-
-def refusal(*requests):
-    with pytest.raises(AssertionError) as caught:
-        assert_prefix_stable(requests)
-    return str(caught.value).splitlines()
-
-
-def differing_path(*requests):
-    return refusal(*requests)[0].partition(": ")[2].removesuffix(" differs.")
+from tests.testing.chat import GUIDE, body, differing_path, marked, refusal, text
 
 
 def test_messages_may_be_appended_and_taken_back():
@@ -78,9 +53,11 @@ def test_what_is_never_cached_may_change():
         ({"tools": [{"name": "b", "input_schema": {}}]}, "tools.0.name"),
         ({"tools": [{"name": "a", "input_schema": {"type": "object"}}]}, "tools.0.input_schema.type"),
         ({"tools": [{"name": "a", "input_schema": {}}, {"name": "b", "input_schema": {}}]}, "tools.1"),
-        ({"tool_choice": {"type": "any"}}, "tool_choice.type"),
-        ({"thinking": {"type": "adaptive"}}, "thinking.type"),
-        ({"output_config": {"effort": "low"}}, "output_config.effort"),
+        ({"tool_choice": {"type": "any"}}, "tool_choice"),
+        ({"thinking": {"type": "adaptive"}}, "thinking"),
+        ({"output_config": {"effort": "low"}}, "effort"),
+        ({"output_config": {"format": {"type": "json_schema", "schema": {}}}}, "format"),
+        ({"context_management": {"edits": []}}, "context_management"),
         ({"messages": [{"role": "user", "content": "other"}]}, "messages.0.content.0.text"),
         ({"messages": [{"role": "assistant", "content": "one"}]}, "messages.0.role"),
     ],
@@ -160,6 +137,81 @@ def test_a_chat_that_reads_what_it_sent_is_cached(anthropic_emulator):
 
     assert_cached(anthropic_emulator.requests)
     assert_prefix_stable(anthropic_emulator.requests)
+
+
+@anthropic.beta_tool
+def look(at: str) -> str:
+    """Looks at something."""
+    return f"{at} is there"
+
+
+def chat_of_turns(emulator, turns, **fields):
+    """A thread in which each turn calls a tool, on its way to an answer."""
+    for number in range(turns):
+        call = {"type": "tool_use", "id": f"toolu_{number}", "name": "look", "input": {"at": "home"}}
+        emulator.script({"content": [call], "stop_reason": "tool_use"}, "It is there.")
+    runner = emulator.client().beta.messages.tool_runner(
+        **body("Is it there?"), tools=[look], cache_control={"type": "ephemeral"}, **fields
+    )
+    for _ in runner:
+        pass
+
+
+def test_a_request_that_continues_a_thread_says_what_the_thread_said(anthropic_emulator):
+    chat_of_turns(anthropic_emulator, 1)
+    records = anthropic_emulator.requests
+
+    assert [record.body["thread"]["type"] for record in records] == ["create", "continue"]
+    assert_prefix_stable(records)
+    assert_cached(records)
+
+
+def continued(*said, after="msg_1", **fields):
+    return {**body(*said, **fields), "thread": {"type": "continue", "previous_message_id": after}}
+
+
+def test_a_thread_may_be_taken_up_by_a_request_that_spells_it_out():
+    whole = body("one", "reply", "three", "another reply", "five")
+    turns = [body("one"), continued("three"), continued("five", after="msg_2")]
+    other = body("one", "reply", "never said", "another reply", "five")
+
+    assert_prefix_stable([*turns, whole])
+    assert_prefix_stable([body("one"), continued("three"), continued("three")])
+    assert differing_path(*turns, other) == "messages.2.content.0.text"
+
+
+def test_a_turn_of_a_thread_inherits_its_system_and_tools_but_no_parameter():
+    without = {key: value for key, value in continued("three").items() if key != "system"}
+
+    assert_prefix_stable([body("one"), without])
+    assert differing_path(body("one", speed="fast"), without) == "speed"
+
+
+def test_bodies_may_hold_what_the_sdk_returned(anthropic_emulator):
+    thinking = {"type": "thinking", "thinking": "Well.", "signature": "sig"}
+    anthropic_emulator.script({"content": [thinking, text("two")]})
+    reply = asked(anthropic_emulator.client(), "one")
+    automatic = {"cache_control": {"type": "ephemeral"}}
+    chat = [body("one", **automatic), body("one", reply.content, "three", **automatic)]
+    spelled_out = body("one", [block.to_dict() for block in reply.content], "three", **automatic)
+
+    assert_prefix_stable([*chat, spelled_out])
+    assert_cached([*chat, spelled_out])
+    assert differing_path(chat[1], body("one", "other", "three")).startswith("messages.1.content.0.")
+
+
+def test_bodies_may_hold_tools_that_run():
+    chat = [body("one", tools=[look]), body("one", tools=[look.to_dict()])]
+    automatic = {"cache_control": {"type": "ephemeral"}}
+
+    assert_prefix_stable(chat)
+    assert_cached([{**each, **automatic} for each in chat])
+
+
+def test_betas_of_a_body_are_sent_as_a_header():
+    fields = {"speed": "fast", "betas": ["fast-mode-2026-02-01"], "cache_control": {"type": "ephemeral"}}
+
+    assert_cached([body("one", **fields), body("one", "two", "three", **fields)])
 
 
 def test_the_requests_that_read_too_little_are_listed_with_their_tokens(anthropic_emulator):

@@ -84,6 +84,16 @@ def test_the_options_of_a_client_are_the_sdks(anthropic_emulator):
         assert (client.max_retries, client._client, client.api_key) == (7, http, "other")
 
 
+async def test_a_proxy_in_the_environment_is_left_alone(anthropic_emulator, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+    assert asked(anthropic_emulator.client(max_retries=0)).usage.output_tokens > 0
+    assert (await asked(anthropic_emulator.async_client(max_retries=0))).usage.output_tokens > 0
+
+
 def test_a_user_loads_it_by_name_and_overrides_the_settings(pytester):
     pytester.makeconftest(
         """
