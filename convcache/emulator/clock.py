@@ -14,6 +14,9 @@ from typing import Protocol
 import attrs
 
 THE_BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
+# Dates end with the year 9999; delays and lifetimes from here on still have one.
+THE_END = datetime(9000, 1, 1, tzinfo=UTC)
+_FASTEST = 1_000_000
 
 
 class Clock(Protocol):
@@ -37,8 +40,8 @@ class SystemClock:
     """
 
     def __init__(self, *, speed: float = 1, start: datetime | None = None) -> None:
-        if speed <= 0:
-            raise ValueError(f"speed must be positive ({speed}).")
+        if not 0 < speed <= _FASTEST:
+            raise ValueError(f"speed must be positive and at most {_FASTEST:,} ({speed}).")
         self.speed = speed
         self._real_start = datetime.now(UTC)
         self._start = _aware(start) if start else self._real_start
@@ -121,6 +124,8 @@ class VirtualClock:
             raise ValueError(
                 f"the clock never goes back: it is {self._now.isoformat()}, not {at.isoformat()}"
             )
+        if at > THE_END:
+            raise ValueError(f"the clock goes up to {THE_END.isoformat()}, not to {at.isoformat()}")
         self._now = at
         self._wake_the_due()
         return at

@@ -12,10 +12,11 @@ import attrs
 
 from convcache.emulator import sse
 from convcache.emulator.errors import ApiError
-from convcache.emulator.settings import NO_TIME
+from convcache.emulator.settings import NO_TIME, not_negative, whole
 from convcache.emulator.wire import Chunk, Response
 
 _OVERLOADED: Final = 529
+_LONGEST_RETRY: Final = 31_622_400
 _TEXTS: Final = {
     429: "This request would exceed your organization's rate limit. Please try again later.",
     500: "Internal server error",
@@ -24,9 +25,18 @@ _TEXTS: Final = {
 
 
 def _seconds(value: Any) -> Any:
-    return (
-        timedelta(seconds=value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-    )
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return value
+    try:
+        return timedelta(seconds=value)
+    except (OverflowError, ValueError) as error:
+        raise ValueError(f"{value} seconds are no duration") from error
+
+
+def _some_seconds(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value <= _LONGEST_RETRY:  # type: ignore[operator]
+        raise ValueError(f"{attribute.name} must be seconds, between 0 and {_LONGEST_RETRY:,} ({value!r}).")
 
 
 @attrs.frozen(kw_only=True)
@@ -37,28 +47,17 @@ class Fault:
     datetime.timedelta(seconds=2)
     """
 
-    status: int | None = attrs.field(
-        default=None,
-        validator=attrs.validators.optional([attrs.validators.ge(400), attrs.validators.lt(600)]),
-    )
+    status: int | None = attrs.field(default=None, validator=attrs.validators.optional(whole(400, 599)))
     """Answer with this error; with `error_after`, in the middle of a stream."""
-    retry_after: float | None = None
+    retry_after: float | None = attrs.field(default=None, validator=attrs.validators.optional(_some_seconds))
     """Seconds in the `retry-after` header of that error."""
-    cut_after: int | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.ge(0))
-    )
+    cut_after: int | None = attrs.field(default=None, validator=attrs.validators.optional(whole(0)))
     """Break the connection after so many chunks (events of a stream); 0 is before any response."""
-    delay: timedelta = attrs.field(
-        default=NO_TIME, converter=_seconds, validator=attrs.validators.instance_of(timedelta)
-    )
+    delay: timedelta = attrs.field(default=NO_TIME, converter=_seconds, validator=not_negative)
     """Start the response so much later."""
-    chunk_delay: timedelta = attrs.field(
-        default=NO_TIME, converter=_seconds, validator=attrs.validators.instance_of(timedelta)
-    )
+    chunk_delay: timedelta = attrs.field(default=NO_TIME, converter=_seconds, validator=not_negative)
     """Wait so much longer before each chunk after the first."""
-    error_after: int | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.ge(1))
-    )
+    error_after: int | None = attrs.field(default=None, validator=attrs.validators.optional(whole(1)))
     """End a stream with an `error` event after so many others; an overload, unless `status` says otherwise."""
 
     @property

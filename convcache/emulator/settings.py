@@ -3,8 +3,10 @@
 Knows the choices the documents leave open and their defaults. Must not know how any of them is carried out.
 """
 
+import math
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 
@@ -17,11 +19,33 @@ Binding = Literal["enforced", "reported"]
 Signatures = Literal["accepted", "refused"]
 
 NO_TIME = timedelta(0)
+# Chunks go into the hundred thousands, and the sum of their delays has to be a date still.
+_LONGEST_BETWEEN_CHUNKS = timedelta(days=1)
+_LONGEST = timedelta(days=366)
 
 
-def _not_negative(instance: object, attribute: "attrs.Attribute[timedelta]", value: timedelta) -> None:
+def not_negative(instance: object, attribute: "attrs.Attribute[timedelta]", value: object) -> None:
+    """Validates a duration: neither negative nor so long that no date is left."""
+    longest = _LONGEST_BETWEEN_CHUNKS if attribute.name == "chunk_delay" else _LONGEST
+    if not isinstance(value, timedelta):
+        raise TypeError(f"{attribute.name} must be a duration ({value!r}).")
     if value < NO_TIME:
         raise ValueError(f"{attribute.name} must not be negative ({value}).")
+    if value > longest:
+        raise ValueError(f"{attribute.name} must be at most {longest.days} days ({value}).")
+
+
+def whole(least: int, most: float = math.inf) -> "Callable[[object, attrs.Attribute[Any], object], None]":
+    """Validates a whole number between two others; `True` is none."""
+
+    def check(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            most_said = "" if most == math.inf else f" and at most {most:g}"
+            raise ValueError(
+                f"{attribute.name} must be a whole number, at least {least}{most_said} ({value!r})."
+            )
+
+    return check
 
 
 def _share(instance: object, attribute: "attrs.Attribute[float]", value: float) -> None:
@@ -75,13 +99,13 @@ class Settings:
     """Tokens the API adds to the system prompt of a request with tools."""
     residual_tail_tokens: int = attrs.field(default=0, validator=attrs.validators.ge(0))
     """Tokens that stay uncached after the last block, even when it carries a breakpoint."""
-    first_token_delay: timedelta = attrs.field(default=NO_TIME, validator=_not_negative)
+    first_token_delay: timedelta = attrs.field(default=NO_TIME, validator=not_negative)
     """From the start of a request to the start of its response."""
-    chunk_delay: timedelta = attrs.field(default=NO_TIME, validator=_not_negative)
+    chunk_delay: timedelta = attrs.field(default=NO_TIME, validator=not_negative)
     """Between one chunk of a response and the next."""
     best_effort_miss_rate: float = attrs.field(default=0.0, validator=_share)
     """How often a request finds nothing although it is there, as a share; real hits are best effort."""
-    grace_after_expiry: timedelta = attrs.field(default=NO_TIME, validator=_not_negative)
+    grace_after_expiry: timedelta = attrs.field(default=NO_TIME, validator=not_negative)
     """How long an entry can still be read after its TTL; the documents promise a minimum only."""
     input_tokens_per_minute: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(attrs.validators.ge(1))
@@ -95,7 +119,7 @@ class Settings:
     """How many breakpoints a thread request may carry: as documented, or one less, as refused in September 2026."""
     thread_unsupported: tuple[str, ...] = ("context_management", "fallbacks")
     """What threads refuse: request fields, or `hipaa` or `inference_hooks` for an organization that has them."""
-    batch_delay: timedelta = attrs.field(default=timedelta(minutes=1), validator=_not_negative)
+    batch_delay: timedelta = attrs.field(default=timedelta(minutes=1), validator=not_negative)
     """From the creation of a batch to its end; its requests are served evenly on the way."""
     batch_hit_rate: float = attrs.field(default=1.0, validator=_share)
     """How often a request of a batch finds what is there, as a share; the documents speak of 0.3 to 0.98."""

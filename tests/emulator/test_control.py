@@ -29,6 +29,9 @@ def test_the_clock_is_told_and_moved(api):
         ({"advance": "a bit"}, "advance"),
         ({"advance": 1, "at": "2027-01-01T00:00:00Z"}, "advance"),
         ({"advance": 1e300}, ""),
+        ({"advance": 2.3e11}, "up to 9000"),
+        ({"at": "9999-12-31T00:00:00Z"}, "up to 9000"),
+        ({"at": "9999-12-31T23:59:59-05:00"}, ""),
         ([], "object"),
         ({}, "advance"),
     ],
@@ -126,3 +129,58 @@ def test_a_time_is_the_start_of_the_request_not_of_the_response(emulated):
     api = emulated(first_token_delay=timedelta(0))
     api.send(TALK)
     assert api.emulator.requests[0].at.isoformat() == START
+
+
+@pytest.mark.parametrize(
+    ("fault", "named"),
+    [
+        ({"status": 429.5}, "status"),
+        ({"status": True}, "status"),
+        ({"status": "429"}, "status"),
+        ({"status": 429, "retry_after": "x"}, "retry_after"),
+        ({"status": 429, "retry_after": -1}, "retry_after"),
+        ({"status": 429, "retry_after": True}, "retry_after"),
+        ({"delay": 8e13}, "delay"),
+        ({"delay": 1e300}, "seconds"),
+        ({"delay": -1}, "delay"),
+        ({"delay": True}, "delay"),
+        ({"delay": "x"}, "delay"),
+        ({"chunk_delay": 1e9}, "chunk_delay"),
+        ({"chunk_delay": -1}, "chunk_delay"),
+        ({"error_after": 1.5}, "error_after"),
+        ({"error_after": True}, "error_after"),
+        ({"cut_after": -1}, "cut_after"),
+        ({"cut_after": False}, "cut_after"),
+    ],
+)
+def test_an_impossible_fault_is_refused_at_once_and_named(api, fault, named):
+    refused = api.control("faults", {"faults": [{"status": 529}, fault]})
+    assert (refused.status_code, named in refused.json()["error"]) == (400, True)
+    assert api.raw({"messages": TALK}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"content": "a", "usage": 5},
+        {"content": "a", "usage": []},
+        {"content": "a", "usage": {"output_tokens": "x"}},
+        {"content": "a", "usage": {"output_tokens": 1.5}},
+        {"content": "a", "usage": {"output_tokens": True}},
+        {"content": "a", "usage": {"output_tokens": -1}},
+        {"content": "a", "stop_reason": 7},
+        {"content": "a", "stop_sequence": ["x"]},
+        {"content": [{"type": "text", "text": 5}]},
+        {"content": [{"type": "text"}]},
+        {"content": [{"type": 5}]},
+    ],
+)
+def test_an_impossible_reply_is_refused_at_once(api, reply):
+    assert api.control("replies", {"replies": [{"content": "fine"}, reply]}).status_code == 400
+    assert api.raw({"messages": TALK}).json()["content"][0]["text"] != "fine"
+
+
+def test_at_the_end_of_time_requests_are_still_answered(api):
+    assert api.control("clock", {"at": "9000-01-01T00:00:00Z"}).status_code == 200
+    api.control("faults", {"faults": [{"status": 529, "retry_after": 31_622_400}]})
+    assert [api.raw({"messages": TALK}).status_code for _ in range(2)] == [529, 200]

@@ -35,13 +35,34 @@ def reply_from(message: Any) -> Reply:
     content = message.get("content") if isinstance(message, Mapping) else None
     blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
     if not isinstance(blocks, list | tuple) or not all(
-        isinstance(block, Mapping) and "type" in block for block in blocks
+        isinstance(block, Mapping) and isinstance(block.get("type"), str) for block in blocks
     ):
         raise ValueError("a scripted reply needs `content`: a string or a list of blocks with a `type`")
+    if any(block["type"] == "text" and not isinstance(block.get("text"), str) for block in blocks):
+        raise ValueError("a text block of a scripted reply needs `text`: a string")
     calls = any(block["type"] == "tool_use" for block in blocks)
     return Reply(
         content=tuple(blocks),
-        stop_reason=message.get("stop_reason") or ("tool_use" if calls else "end_turn"),
-        stop_sequence=message.get("stop_sequence"),
-        output_tokens=(message.get("usage") or {}).get("output_tokens"),
+        stop_reason=_string(message, "stop_reason") or ("tool_use" if calls else "end_turn"),
+        stop_sequence=_string(message, "stop_sequence"),
+        output_tokens=_tokens(message.get("usage")),
     )
+
+
+def _string(message: Mapping[str, Any], name: str) -> str | None:
+    value = message.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    raise ValueError(f"`{name}` of a scripted reply must be a string ({value!r})")
+
+
+def _tokens(usage: Any) -> int | None:
+    """The tokens to bill that a message's usage names."""
+    if usage is None:
+        return None
+    if not isinstance(usage, Mapping):
+        raise ValueError(f"`usage` of a scripted reply must be an object ({usage!r})")  # noqa: TRY004
+    tokens = usage.get("output_tokens")
+    if tokens is None or (isinstance(tokens, int) and not isinstance(tokens, bool) and tokens >= 0):
+        return tokens
+    raise ValueError(f"`usage.output_tokens` of a scripted reply must be a whole number ({tokens!r})")
