@@ -1,6 +1,7 @@
 """`assert_prefix_stable` and `assert_cached`: what they let pass, what they refuse, and how they say it."""
 
 import copy
+from datetime import timedelta
 
 import anthropic
 import pytest
@@ -145,25 +146,25 @@ def look(at: str) -> str:
     return f"{at} is there"
 
 
-def chat_of_turns(emulator, turns, **fields):
-    """A thread in which each turn calls a tool, on its way to an answer."""
-    for number in range(turns):
+def test_a_request_that_continues_a_thread_says_what_the_thread_said_also_once_it_is_lost(anthropic_emulator):
+    for number in range(3):
         call = {"type": "tool_use", "id": f"toolu_{number}", "name": "look", "input": {"at": "home"}}
-        emulator.script({"content": [call], "stop_reason": "tool_use"}, "It is there.")
-    runner = emulator.client().beta.messages.tool_runner(
-        **body("Is it there?"), tools=[look], cache_control={"type": "ephemeral"}, **fields
+        anthropic_emulator.script({"content": [text("Well."), call], "stop_reason": "tool_use"})
+    runner = anthropic_emulator.client().beta.messages.tool_runner(
+        **body("Is it there?"), tools=[look], cache_control={"type": "ephemeral", "ttl": "1h"}
     )
-    for _ in runner:
-        pass
+    for number, _ in enumerate(runner):
+        anthropic_emulator.clock.advance(timedelta(minutes=6 if number == 2 else 0))
+    records = [record for record in anthropic_emulator.requests if record.status == 200]
 
-
-def test_a_request_that_continues_a_thread_says_what_the_thread_said(anthropic_emulator):
-    chat_of_turns(anthropic_emulator, 1)
-    records = anthropic_emulator.requests
-
-    assert [record.body["thread"]["type"] for record in records] == ["create", "continue"]
-    assert_prefix_stable(records)
-    assert_cached(records)
+    assert [record.body["thread"]["type"] for record in records] == [
+        "create",
+        "continue",
+        "continue",
+        "create",
+    ]
+    assert_prefix_stable(anthropic_emulator.requests)
+    assert_cached(anthropic_emulator.requests)
 
 
 def continued(*said, after="msg_1", **fields):
