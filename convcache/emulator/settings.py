@@ -4,7 +4,7 @@ Knows the choices the documents leave open and their defaults. Must not know how
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -63,7 +63,7 @@ class Settings:
     """Hash string content apart from the one text block it stands for."""
     normalise_defaults: bool = False
     """Leave fields that repeat their default (`is_error: false`, `citations: null`) out of the hash."""
-    minimum: int | None = None
+    minimum: int | None = attrs.field(default=None, validator=attrs.validators.optional(whole(0)))
     """Minimum cacheable tokens for every model; `None` takes each model's own."""
     refresh: Refresh = attrs.field(
         default="breakpoints", validator=attrs.validators.in_(("breakpoints", "matched_only"))
@@ -95,9 +95,9 @@ class Settings:
         default="accepted", validator=attrs.validators.in_(("accepted", "refused"))
     )
     """Thinking that this emulator did not sign: taken on trust, so that recordings can be replayed, or refused."""
-    tool_prompt_tokens: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+    tool_prompt_tokens: int = attrs.field(default=0, validator=whole(0))
     """Tokens the API adds to the system prompt of a request with tools."""
-    residual_tail_tokens: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+    residual_tail_tokens: int = attrs.field(default=0, validator=whole(0))
     """Tokens that stay uncached after the last block, even when it carries a breakpoint."""
     first_token_delay: timedelta = attrs.field(default=NO_TIME, validator=not_negative)
     """From the start of a request to the start of its response."""
@@ -108,7 +108,7 @@ class Settings:
     grace_after_expiry: timedelta = attrs.field(default=NO_TIME, validator=not_negative)
     """How long an entry can still be read after its TTL; the documents promise a minimum only."""
     input_tokens_per_minute: int | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.ge(1))
+        default=None, validator=attrs.validators.optional(whole(1))
     )
     """Rate limit for each family of models on tokens that are written or uncached; `None` is no limit."""
     diagnostics: Literal["at_once", "pending"] = attrs.field(
@@ -123,9 +123,54 @@ class Settings:
     """From the creation of a batch to its end; its requests are served evenly on the way."""
     batch_hit_rate: float = attrs.field(default=1.0, validator=_share)
     """How often a request of a batch finds what is there, as a share; the documents speak of 0.3 to 0.98."""
-    max_request_bytes: int = 32 * 1024 * 1024
+    max_request_bytes: int = attrs.field(default=32 * 1024 * 1024, validator=whole(0))
     """Longer bodies are refused with 413, as the API does."""
-    kept_body_bytes: int = 256 * 1024 * 1024
+    kept_body_bytes: int = attrs.field(default=256 * 1024 * 1024, validator=whole(0))
     """How many bytes of request bodies the log keeps; the oldest are let go first."""
     seed: int = 0
     """Makes ids, signatures and the default replies repeatable."""
+
+
+def settings_from(value: object) -> Settings:
+    """Settings from a JSON object of fields by name, where durations are in seconds.
+
+    Raises:
+        ValueError: A name is unknown or a value impossible.
+    """
+    fields = attrs.fields_dict(Settings)
+    if not isinstance(value, Mapping):
+        raise ValueError("settings are a JSON object")  # noqa: TRY004
+    unknown = ", ".join(name for name in value if name not in fields)
+    if unknown:
+        raise ValueError(f"no such settings: {unknown}; there are {', '.join(fields)}")
+    given = {name: _converted(name, each, fields[name].default) for name, each in value.items()}
+    try:
+        return Settings(**given)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
+def _converted(name: str, value: Any, default: object) -> Any:
+    """A JSON value as the kind of its default; whether it is allowed is the field's own matter."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(default, timedelta) and number:
+        try:
+            return timedelta(seconds=value)
+        except (OverflowError, ValueError):
+            raise ValueError(f"{name} must be seconds ({value!r})") from None
+    if isinstance(default, tuple) and isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return tuple(value)
+    fits = default is None or (number and type(default) in (int, float)) or type(value) is type(default)
+    if not fits or (type(default) is int and not isinstance(value, int)):
+        raise ValueError(f"{name} must be {_KINDS[type(default)]} ({value!r})")
+    return value
+
+
+_KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a string",
+    tuple: "a list of strings",
+    timedelta: "seconds",
+}

@@ -74,7 +74,7 @@ def test_emulate_says_first_where_it_listens_and_stops_when_told():
     [
         (["--host", "0.0.0.0"], "--allow-remote"),
         (["--virtual-clock", "--clock-speed", "9"], "has no speed"),
-        (["--clock-speed", "0"], "positive"),
+        (["--clock-speed", "0"], "'--clock-speed'"),
     ],
 )
 def test_emulate_refuses_what_makes_no_sense(command, options, said):
