@@ -57,7 +57,14 @@ class EmulatorServer:
         return f"http://{host}:{self._bound.getsockname()[1]}"
 
     def start(self) -> None:
-        """Returns when requests are served."""
+        """Returns when requests are served; a server that was stopped serves again.
+
+        Raises:
+            RuntimeError: It is running.
+            OSError: The port is taken.
+        """
+        if self._bound is not None:
+            raise RuntimeError(f"The server is running already, at {self.url}.")
         self._bound = _bound(self._host, self._port)
         self._thread = threading.Thread(
             target=self._quiet.run_on, args=(self._bound,), name="convcache-emulator", daemon=True
@@ -66,12 +73,14 @@ class EmulatorServer:
         self._quiet.ready.wait()
 
     def stop(self) -> None:
-        """Breaks off what is under way and gives the port back; once stopped it stays so."""
+        """Breaks off what is under way and gives the port back."""
         if self._thread is not None and self._bound is not None:
             self._quiet.stop()
             self._thread.join(_SECONDS_TO_STOP)
             self._bound.close()
             self._thread = self._bound = None
+            # uvicorn's server is for one run.
+            self._quiet = _quiet_server(self.emulator)
 
     def __enter__(self) -> Self:
         self.start()

@@ -53,6 +53,25 @@ def test_it_stops_at_once_with_a_client_still_waiting(emulated):
         _ = server.url
 
 
+def test_a_stopped_server_serves_again():
+    server = EmulatorServer(Emulator())
+    for _ in range(3):
+        with server:
+            answer = httpx2.post(
+                f"{server.url}/v1/messages", json=body(TALK), headers={"x-api-key": "k"}, timeout=5
+            )
+        assert answer.status_code == 200
+    assert len(server.emulator.requests) == 3
+
+
+def test_a_running_server_is_not_started_twice():
+    with EmulatorServer(Emulator()) as server:
+        url = server.url
+        with pytest.raises(RuntimeError, match="running already"):
+            server.start()
+        assert server.url == url
+
+
 def test_its_port_is_taken_and_given_back():
     with EmulatorServer(Emulator()) as server:
         port = int(server.url.rsplit(":", 1)[1])
