@@ -78,19 +78,23 @@ def _entry(rule: Rule, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def plan(findings: Findings) -> Iterator[str]:
-    """What a verification would send and spend, from a rehearsal."""
+def plan(findings: Findings, *, waits: bool) -> Iterator[str]:
+    """What a verification would send and spend, from a rehearsal; rules that wait count if they may."""
     yield "Nothing was sent. From a rehearsal on the emulator, a verification would send about:"
     yield ""
     for rule, outcome in findings:
         yield _ROW.format("", rule.id, rule.says).lstrip()
         yield _ROW.format("", "", f"-> {_would_send(rule, outcome.sent)}")
     yield ""
-    requests = sum(len(outcome.sent) for _, outcome in findings)
-    yield f"{requests} requests for about {money(spent(findings))} at list prices"
+    counted = _counted(findings, waits=waits)
+    requests = sum(len(outcome.sent) for _, outcome in counted)
+    yield f"{requests} requests for about {money(spent(counted))} at list prices"
+    if len(counted) < len(findings):
+        left_out = ", ".join(rule.id for rule, _ in findings if rule.waits)
+        yield f"without what waits in real time, which --slow allows: {left_out}"
 
 
-def planned(findings: Findings) -> dict[str, Any]:
+def planned(findings: Findings, *, waits: bool) -> dict[str, Any]:
     """The same as JSON."""
     rules = [
         {
@@ -102,7 +106,12 @@ def planned(findings: Findings) -> dict[str, Any]:
         }
         for rule, outcome in findings
     ]
-    return {"dry_run": True, "spent": f"{spent(findings):f}", "rules": rules}
+    total = spent(_counted(findings, waits=waits))
+    return {"dry_run": True, "spent": f"{total:f}", "rules": rules}
+
+
+def _counted(findings: Findings, *, waits: bool) -> Findings:
+    return [(rule, outcome) for rule, outcome in findings if waits or not rule.waits]
 
 
 def _would_send(rule: Rule, sent: Sequence[Sent]) -> str:

@@ -6,7 +6,6 @@ outcome reads in `findings`, what it costs in `spending`.
 
 import json
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from platform import python_version
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -23,6 +23,7 @@ from convcache import __version__
 
 if TYPE_CHECKING:
     from convcache.conformance import Endpoint, Outcome, Rule
+    from convcache.emulator.platforms import Platform
     from convcache.terminal.findings import Circumstances
     from convcache.terminal.spending import Budget
 
@@ -67,6 +68,13 @@ def _http(context: click.Context, parameter: click.Parameter, value: str | None)
     "--model", default=_DEFAULT_MODEL, show_default=True, help="Asked where the rule leaves the choice."
 )
 @click.option(
+    "--platform",
+    type=click.Choice(["claude", "aws", "foundry", "vertex", "bedrock", "bedrock_legacy"]),
+    default="claude",
+    show_default=True,
+    help="Whose rules to expect where platforms differ.",
+)
+@click.option(
     "--max-cost", default="1.00", show_default=True, callback=_dollars, help="Dollars never exceeded."
 )
 @click.option("--slow", is_flag=True, help="Also check what takes minutes to an hour of real waiting.")
@@ -83,6 +91,7 @@ def verify(
     base_url: str | None,
     api_key: str | None,
     model: str,
+    platform: "Platform",
     max_cost: Decimal,
     slow: bool,
     dry_run: bool,
@@ -105,15 +114,16 @@ def verify(
     rules = _chosen(only)
     with ExitStack() as stack:
         if dry_run:
-            endpoint = stack.enter_context(_in_process())
+            endpoint = stack.enter_context(_in_process(platform))
         else:
-            endpoint = stack.enter_context(_reached(base_url, api_key))
+            endpoint = stack.enter_context(_reached(base_url, api_key, platform))
         _check_reachable(endpoint, model)
         budget = Budget(Decimal("Infinity") if dry_run else max_cost)
-        found = _found(rules, endpoint, model, budget, patient=slow)
+        found = _found(rules, endpoint, model, platform, budget, patient=slow)
         under = _circumstances(endpoint, model, max_cost)
     if dry_run:
-        text, document = findings.plan(found), findings.planned(found)
+        waits = slow or _is_in_process(base_url, api_key)
+        text, document = findings.plan(found, waits=waits), findings.planned(found, waits=waits)
     else:
         text, document = findings.lines(found, under), findings.document(found, under)
     _told("\n".join(text), json.dumps(document, indent=2), as_json=as_json, report=report)
@@ -139,25 +149,33 @@ def _chosen(only: str | None) -> "list[Rule]":
 
 
 @contextmanager
-def _reached(base_url: str | None, api_key: str | None) -> "Iterator[Endpoint]":
+def _reached(base_url: str | None, api_key: str | None, platform: "Platform") -> "Iterator[Endpoint]":
     from convcache.conformance import Endpoint  # noqa: PLC0415
 
-    has_key = bool(api_key or os.environ.get("ANTHROPIC_AUTH_TOKEN"))
-    if base_url is None and not has_key:
-        with _in_process() as endpoint:
+    if _is_in_process(base_url, api_key):
+        with _in_process(platform) as endpoint:
             yield endpoint
         return
-    with Endpoint.reached(base_url, api_key or (None if has_key else "none")) as endpoint:
+    with Endpoint.reached(base_url, api_key or (None if _has_key(api_key) else "none")) as endpoint:
         yield endpoint
 
 
+def _has_key(api_key: str | None) -> bool:
+    return bool(api_key or os.environ.get("ANTHROPIC_AUTH_TOKEN"))
+
+
+def _is_in_process(base_url: str | None, api_key: str | None) -> bool:
+    return base_url is None and not _has_key(api_key)
+
+
 @contextmanager
-def _in_process() -> "Iterator[Endpoint]":
+def _in_process(platform: "Platform") -> "Iterator[Endpoint]":
     from convcache.conformance import Endpoint  # noqa: PLC0415
     from convcache.emulator import Emulator, EmulatorServer, Settings, VirtualClock  # noqa: PLC0415
 
     # A limit far above what all rules need, so that its headers are there to be looked at.
-    emulator = Emulator(Settings(input_tokens_per_minute=_PER_MINUTE), clock=VirtualClock())
+    settings = Settings(input_tokens_per_minute=_PER_MINUTE, platform=platform)
+    emulator = Emulator(settings, clock=VirtualClock())
     with EmulatorServer(emulator) as server, Endpoint.reached(server.url, "emulated") as endpoint:
         yield endpoint
 
@@ -192,7 +210,13 @@ def _unreachable(endpoint: "Endpoint", model: str) -> str | None:
 
 
 def _found(
-    rules: "Sequence[Rule]", endpoint: "Endpoint", model: str, budget: "Budget", *, patient: bool
+    rules: "Sequence[Rule]",
+    endpoint: "Endpoint",
+    model: str,
+    platform: str,
+    budget: "Budget",
+    *,
+    patient: bool,
 ) -> "list[tuple[Rule, Outcome]]":
     """The outcomes in the order of the table; what waits is looked at last."""
     import attrs  # noqa: PLC0415
@@ -202,7 +226,7 @@ def _found(
     outcomes: dict[str, Outcome] = {}
     with _progress(len(rules)) as (tell, advance):
         endpoint = attrs.evolve(endpoint, pause=lambda seconds: _sleep(seconds, tell))
-        run = Run(endpoint=endpoint, model=model, purse=budget, patient=patient)
+        run = Run(endpoint=endpoint, model=model, purse=budget, patient=patient, platform=platform)
         try:
             for rule in sorted(rules, key=lambda rule: rule.waits):
                 tell(rule.id)
@@ -243,7 +267,7 @@ def _circumstances(endpoint: "Endpoint", model: str, limit: Decimal) -> "Circums
 
     from convcache.terminal.findings import Circumstances  # noqa: PLC0415
 
-    python = platform.python_version()
+    python = python_version()
     return Circumstances(
         endpoint=f"{endpoint.kind} at {_address(endpoint)}",
         date=datetime.now(UTC).isoformat(timespec="seconds"),

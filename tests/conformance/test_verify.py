@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from convcache.conformance import RULES
-from convcache.emulator import Emulator, EmulatorServer, SystemClock, VirtualClock
+from convcache.emulator import Emulator, EmulatorServer, Settings, SystemClock, VirtualClock
 from convcache.emulator.errors import ApiError
 from convcache.terminal import cli
 from convcache.terminal.spending import Budget, dollars
@@ -307,3 +307,20 @@ def test_a_verification_that_saw_nothing_ends_with_two():
 
     assert "1 not run" in waiting.stdout
     assert waiting.exit_code == 2
+
+
+def test_a_dry_run_for_a_real_clock_counts_what_waits_only_if_slow():
+    asked = ("--api-key", KEY, "--dry-run", "--only", "T1,T25")
+    alone = Decimal(report("--api-key", KEY, "--dry-run", "--only", "T1")["spent"])
+
+    assert Decimal(report(*asked)["spent"]) == alone
+    assert Decimal(report(*asked, "--slow")["spent"]) > alone
+    assert "without what waits in real time, which --slow allows: T25" in verify(*asked).stdout
+
+
+def test_the_rules_of_a_platform_are_expected_where_they_differ():
+    with EmulatorServer(Emulator(Settings(platform="bedrock"), clock=VirtualClock())) as server:
+        asked = ("--base-url", server.url, "--api-key", KEY, "--only", "T21,T41")
+        assert set(verdicts(*asked).values()) == {"differ"}
+        assert set(verdicts(*asked, "--platform", "bedrock").values()) == {"agree"}
+    assert set(verdicts("--platform", "bedrock", "--only", "T21,T41").values()) == {"agree"}
