@@ -55,6 +55,12 @@ class CacheClock:
             entry = self._entries.get(digest)
         return entry if entry is not None and at < entry.expires else None
 
+    def length(self, digest: bytes) -> int | None:
+        """The tokens of a prefix as far as they are known, whether it is still held or not."""
+        with self._lock:
+            entry = self._entries.get(digest)
+        return None if entry is None else entry.tokens
+
     def record(self, entries: Iterable[Entry]) -> None:
         """Believe these entries, in the place of what was believed of the same prefixes."""
         with self._lock:

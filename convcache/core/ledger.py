@@ -110,7 +110,7 @@ def _entries(plan: Plan, usage: Usage, warm: CacheClock, at: datetime) -> Iterat
     for index in sorted({*marks, *(() if plan.hit is None else (plan.hit,))}):
         digest = nodes[index].digest
         known = warm.warm(digest, at)
-        tokens = _tokens(plan, index, usage, known)
+        tokens = _tokens(plan, index, usage, warm.length(digest))
         if usage.cached == 0 or (index not in marks and tokens > usage.read):
             if known is not None:
                 yield attrs.evolve(known, expires=at)
@@ -123,15 +123,15 @@ def _entries(plan: Plan, usage: Usage, warm: CacheClock, at: datetime) -> Iterat
             yield Entry(digest, tokens, ttl, at + TTL[ttl])
 
 
-def _tokens(plan: Plan, index: int, usage: Usage, known: Entry | None) -> int:
-    """The length of a marked prefix: billed at the tail and at the hit, else believed, else in proportion."""
+def _tokens(plan: Plan, index: int, usage: Usage, known: int | None) -> int:
+    """The length of a marked prefix: billed at the tail and at the hit, else known before, else in proportion."""
     tail = plan.breakpoints[-1].index if plan.breakpoints else None
     if index == tail:
         return usage.cached
-    if index == plan.hit and usage.read and known is not None and _close(known.tokens, usage.read):
+    if index == plan.hit and usage.read and known is not None and _close(known, usage.read):
         return usage.read
     if known is not None:
-        return known.tokens
+        return known
     length = plan.prompt.nodes[index].length
     whole = plan.prompt.nodes[tail].length if tail is not None else length
     return round(usage.cached * length / whole)

@@ -15,6 +15,13 @@ AT = datetime(2026, 11, 22, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
+def request(*messages: str) -> dict:
+    """A request of these user messages under a long system prompt."""
+    said = [{"role": "user", "content": [{"type": "text", "text": text}]} for text in messages]
+    system = [{"type": "text", "text": "x" * 20_000}]
+    return {"model": "claude-opus-5", "max_tokens": 9, "system": system, "messages": said}
+
+
 class Books:
     """A conversation of one user message and its edits, settled by hand."""
 
@@ -23,10 +30,7 @@ class Books:
         self.ledger = Ledger()
 
     def plan(self, *messages: str, at: datetime = AT, policy: Policy | None = None) -> Plan:
-        said = [{"role": "user", "content": [{"type": "text", "text": text}]} for text in messages]
-        system = [{"type": "text", "text": "x" * 20_000}]
-        request = {"model": "claude-opus-5", "max_tokens": 9, "system": system, "messages": said}
-        return self.ledger.plan(Prompt.of(request), self.warm, at=at, policy=policy or Policy())
+        return self.ledger.plan(Prompt.of(request(*messages)), self.warm, at=at, policy=policy or Policy())
 
     def settle(self, plan: Plan, usage: Usage, at: datetime = AT) -> Turn:
         self.ledger, turn, entries = self.ledger.settle(plan, Bill(total=usage), self.warm, at=at)
@@ -95,6 +99,19 @@ def test_a_prompt_that_was_too_short_leaves_nothing_warm():
     books.settle(books.plan("a"), Usage(uncached=5_000))
 
     assert books.plan("a").forecast.read == 0
+
+
+def test_a_length_that_was_billed_stays_known_after_the_entry_has_lapsed():
+    books = Books()
+    first = books.plan("a" * 999)
+    books.settle(first, Usage(written_5m=7_001))
+    later = AT + 10 * MINUTE
+    again = books.ledger.plan(
+        Prompt.of(request("a" * 999, "b" * 50)), books.warm, at=later, policy=Policy(), anchor=first.tail
+    )
+    books.settle(again, Usage(written_5m=7_020), at=later)
+
+    assert books.plan("a" * 999, at=later).forecast.read == 7_001
 
 
 def test_an_unplanned_request_is_booked_all_the_same():
