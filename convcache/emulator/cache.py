@@ -68,6 +68,7 @@ class Cache:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.grace = settings.grace_after_expiry
         self._entries: dict[str, Entry] = {}
         self._writes = 0
 
@@ -165,7 +166,7 @@ class Cache:
             base = self._entries.get(entry.base)
             if base is None or not self._lives(base, at):
                 return False
-        return entry.lives(at - self._settings.grace_after_expiry)
+        return entry.lives(at - self.grace)
 
     def _sweep(self, at: datetime) -> None:
         self._writes += 1

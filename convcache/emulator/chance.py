@@ -7,10 +7,15 @@ import random
 
 
 class Chance:
-    """Throws a loaded die."""
+    """Throws a loaded die.
 
-    def __init__(self, seed: int) -> None:
+    Attributes:
+        miss_rate: How often a read finds nothing, of itself.
+    """
+
+    def __init__(self, seed: int, *, miss_rate: float = 0.0) -> None:
         self._seed = seed
+        self.miss_rate = miss_rate
         self._random = random.Random(seed)
 
     def strikes(self, rate: float) -> bool:

@@ -109,9 +109,26 @@ def _script(emulator: "Emulator", body: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _fail(emulator: "Emulator", body: Mapping[str, Any]) -> Mapping[str, Any]:
-    faults = [fault_from(value) for value in _list(body, "faults")]
+    """Faults of the next requests, and the luck of all reads from now on."""
+    if unknown := body.keys() - {"faults", "miss_rate", "grace"}:
+        raise ValueError(f"there is no {', '.join(sorted(unknown))}; there are faults, miss_rate and grace")
+    faults = [fault_from(value) for value in _list(body, "faults")] if "faults" in body else []
+    rate, grace = _number(body, "miss_rate"), _number(body, "grace")
+    emulator.change(miss_rate=rate, grace=None if grace is None else timedelta(seconds=grace))
     emulator.fail(*faults)
     return {"queued": len(faults)}
+
+
+_LARGEST: Final = 1e9
+
+
+def _number(body: Mapping[str, Any], key: str) -> float | None:
+    value = body.get(key)
+    if value is not None and (
+        isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e9
+    ):
+        raise ValueError(f"{key} must be a number ({value})")
+    return value
 
 
 def _evict(emulator: "Emulator", body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ Knows routes, the order of things and the one lock. Must not know sockets nor wa
 
 import threading
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -65,6 +65,7 @@ class Emulator:
         self._faults = FaultQueue()
         self._log = RequestLog(settings.kept_body_bytes)
         self._cache = Cache(settings)
+        self._chance = Chance(settings.seed, miss_rate=settings.best_effort_miss_rate)
         self._served = 0
         counter = count_tokens or estimated_tokens
         reader = Reader(settings, PromptReader(settings, counter))
@@ -77,7 +78,7 @@ class Emulator:
             threads=Threads(settings),
             diagnostics=Diagnostics(settings),
             limit=InputLimit(settings.input_tokens_per_minute),
-            chance=Chance(settings.seed),
+            chance=self._chance,
         )
         self._batches = Batches(self._messages)
 
@@ -103,6 +104,26 @@ class Emulator:
         """Lets the next Messages requests meet these faults, one each."""
         with self._lock:
             self._faults.add(faults)
+
+    def change(self, *, miss_rate: float | None = None, grace: timedelta | None = None) -> None:
+        """Changes the luck of reads from now on.
+
+        Args:
+            miss_rate: The share of reads that find nothing, as `Settings.best_effort_miss_rate`.
+            grace: How long entries outlive their TTL, as `Settings.grace_after_expiry`.
+
+        Raises:
+            ValueError: The rate is no share, or the grace is negative.
+        """
+        with self._lock:
+            wished = Settings(
+                best_effort_miss_rate=self._chance.miss_rate if miss_rate is None else miss_rate,
+                grace_after_expiry=self._cache.grace if grace is None else grace,
+            )
+            self._chance.miss_rate, self._cache.grace = (
+                wished.best_effort_miss_rate,
+                wished.grace_after_expiry,
+            )
 
     def evict(self, *digests: str) -> int:
         """Loses entries before their time, all of them if none is named; tells how many."""

@@ -108,8 +108,7 @@ class Messages:
             raise ApiError(f"The request body is not valid JSON: {error}") from error
 
     def _miss_rate(self, tier: Tier) -> float:
-        settings = self.settings
-        return 1 - settings.batch_hit_rate if tier == "batch" else settings.best_effort_miss_rate
+        return 1 - self.settings.batch_hit_rate if tier == "batch" else self.chance.miss_rate
 
 
 @attrs.frozen(kw_only=True)

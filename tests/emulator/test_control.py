@@ -88,6 +88,16 @@ def test_replies_are_scripted_over_http(api):
         assert api.control("replies", wrong).status_code == 400
 
 
+def test_the_luck_of_reads_is_changed_over_http(api):
+    assert api.control("faults", {"miss_rate": 1}).status_code == 200
+    assert [api.billed(TALK)[0] for _ in range(2)] == [0, 0]
+    api.control("faults", {"miss_rate": 0, "grace": 60})
+    api.emulator.clock.advance(timedelta(seconds=330))
+    assert api.billed(TALK)[0] > 0
+    for wrong in ({"miss_rate": 2}, {"miss_rate": "x"}, {"grace": -1}, {"grace": True}, {"luck": 1}):
+        assert api.control("faults", wrong).status_code == 400
+
+
 def test_faults_are_asked_for_over_http(api):
     assert api.control("faults", {"faults": [{"status": 529}]}).json() == {"queued": 1}
     assert api.raw({"messages": TALK}).status_code == 529
