@@ -125,7 +125,7 @@ _LARGEST: Final = 1e9
 def _number(body: Mapping[str, Any], key: str) -> float | None:
     value = body.get(key)
     if value is not None and (
-        isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e9
+        isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > _LARGEST
     ):
         raise ValueError(f"{key} must be a number ({value})")
     return value

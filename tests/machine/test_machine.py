@@ -306,7 +306,7 @@ class LoopLives(RuleBasedStateMachine):
 
 
 class EstimatedLives(Lives):
-    """The same with the shipped estimator: what is read is exact where a bill has measured it."""
+    """The same with the shipped estimator: what is read is told to the per cent where a bill has measured it."""
 
     counted = False
 
@@ -320,8 +320,9 @@ class EstimatedLives(Lives):
         ):
             return
         assert (forecast.read > 0) == (actual.read > 0)
+        # Under another setting the same words are another prefix, which no bill has measured: that is an estimate.
         if actual.read in self.billed:
-            assert forecast.read == actual.read
+            assert abs(forecast.read - actual.read) <= 0.01 * actual.read
         self.billed.add(actual.cached)
 
 
