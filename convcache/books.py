@@ -87,6 +87,11 @@ class Scope:
     unknown: set[str] = attrs.field(factory=set)
 
 
+def _refusal(request: dict[str, Any]) -> str:
+    model_id = str(request["model"])
+    return f"{model_id} in a thread" if request.get("thread") else model_id
+
+
 _scopes: WeakKeyDictionary[object, Scope] = WeakKeyDictionary()
 _scopes_lock = Lock()
 
@@ -125,7 +130,7 @@ class Books:
 
     def prompt(self, request: dict[str, Any], *, grown_from: Prompt | None = None) -> Prompt | None:
         """A request as the cache sees it; `None` if it is not to be touched or cannot be read."""
-        if is_off() or request["model"] in self.scope.refused:
+        if is_off() or _refusal(request) in self.scope.refused:
             return None
         with self.failing_open("planning"):
             return Prompt.of(request, grown_from=grown_from, rules=self.rules, count=self.count)
@@ -206,14 +211,15 @@ class Books:
         if turn is not None:
             self.tell(TurnSettled(turn, kept, name))
 
-    def is_about_us(self, plan: Plan | None, message: str) -> bool:
-        """Whether a 400 may be about breakpoints of ours, so that the request is worth sending once more as its
-        caller wrote it."""
-        return plan is not None and bool(plan.breakpoints) and "cache_control" in message
+    def is_about_us(self, message: str) -> bool:
+        """Whether a 400 on a request that we changed may be about our breakpoints, so that the request is worth
+        sending once more as its caller wrote it."""
+        return "cache_control" in message
 
-    def refused(self, model_id: str, message: str) -> None:
-        """Remember that this was so, for the request went through without: later ones to this model go as they are."""
-        self.scope.refused.add(model_id)
+    def refused(self, request: dict[str, Any], message: str) -> None:
+        """Remember that this was so, for the request went through without: later ones to this model go as they are;
+        where it was a message thread that takes none, later ones in threads."""
+        self.scope.refused.add(_refusal(request))
         self.tell(BreakpointsRefused(message))
 
     @contextmanager

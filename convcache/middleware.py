@@ -266,7 +266,7 @@ class _Attempt:
 
     def gives_up(self, said: bytes) -> bool:
         """Whether our breakpoints may be refused; then the next request is as the caller wrote it."""
-        if not self.books.is_about_us(self.plan, said.decode(errors="replace")):
+        if not self.books.is_about_us(said.decode(errors="replace")):
             return False
         self.plan, self.body = None, cast("dict[str, Any]", self.original.json)
         return True
@@ -274,7 +274,7 @@ class _Attempt:
     def refused(self, response: APIResponse[Any] | AsyncAPIResponse[Any], said: bytes) -> None:
         """Our breakpoints were refused, if the request went through without them."""
         if response.http_response.is_success:
-            self.books.refused(self.body["model"], said.decode(errors="replace"))
+            self.books.refused(self.body, said.decode(errors="replace"))
 
     def is_readable(self, response: APIResponse[Any] | AsyncAPIResponse[Any]) -> bool:
         """Whether the reply is a whole message that nobody else is reading as a stream."""

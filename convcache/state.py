@@ -134,14 +134,14 @@ class ConversationState:
 
     def recovers_from(self, pending: Pending, error: BadRequestError) -> bool:
         """Whether the request is worth sending again as its caller wrote it: our breakpoints may be refused."""
-        if pending.body is pending.request or not self._books.is_about_us(pending.plan, str(error)):
+        if pending.body is pending.request or not self._books.is_about_us(str(error)):
             return False
         pending.plan, pending.body = None, pending.request
         return True
 
     def refused(self, pending: Pending, error: BadRequestError) -> None:
         """Our breakpoints were refused: the request went through without them."""
-        self._books.refused(pending.request["model"], str(error))
+        self._books.refused(pending.request, str(error))
 
     def answered(self, pending: Pending, reply: Message) -> None:
         """Keep the turn of a whole reply, and book it. One that only pre-warmed the cache is no turn."""

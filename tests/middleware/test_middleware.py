@@ -216,6 +216,20 @@ def test_a_thread_is_cached_turn_by_turn(watched, emulator):
     assert len(watched.turns) == 5
 
 
+def test_a_thread_that_takes_no_breakpoints_goes_on_without():
+    emulator = Emulator(Settings(thread_unsupported=("cache_control",)), clock=VirtualClock(START))
+    with EmulatorServer(emulator) as server:
+        watched = Watched(server.url, emulator)
+        thread = watched.client.beta.messages.thread(**HEAD)
+        for words in ("hello", "more"):
+            assert thread.send(user(words)).content
+        watched.client.messages.create(**HEAD, messages=[user("hello")])
+
+    assert [request.status for request in emulator.requests] == [400, 200, 200, 200]
+    assert len(watched.told(BreakpointsRefused)) == 1
+    assert "cache_control" in str(emulator.requests[-1].body)
+
+
 def test_breakpoints_of_the_callers_own_in_a_thread_are_left_alone(watched, emulator):
     thread = watched.client.beta.messages.thread(**HEAD)
     for words in ("hello", "more"):
