@@ -18,7 +18,7 @@ from convcache import observe
 from convcache.core.borders import Borders
 from convcache.core.catalog import Platform, model
 from convcache.core.clock import CacheClock
-from convcache.core.diagnosis import invalidation
+from convcache.core.diagnosis import CLEARED_CONTENT, invalidation
 from convcache.core.events import (
     BreakpointsRefused,
     CacheInvalidated,
@@ -31,7 +31,7 @@ from convcache.core.events import (
 from convcache.core.ledger import Ledger
 from convcache.core.planner import Breakpoint, Plan, tail_of
 from convcache.core.policy import Policy
-from convcache.core.prompt import CountTokens, Node, Prompt
+from convcache.core.prompt import BYTES_PER_TOKEN, CountTokens, Node, Prompt
 from convcache.core.usage import Bill, Usage
 from convcache.errors import InvalidationRefusedError
 
@@ -128,12 +128,26 @@ class Books:
         """A ledger for a new conversation."""
         return Ledger(counts=self.count is not None)
 
-    def prompt(self, request: dict[str, Any], *, grown_from: Prompt | None = None) -> Prompt | None:
-        """A request as the cache sees it; `None` if it is not to be touched or cannot be read."""
+    def prompt(
+        self, request: dict[str, Any], ledger: Ledger | None = None, *, grown_from: Prompt | None = None
+    ) -> Prompt | None:
+        """A request as the cache sees it; `None` if it is not to be touched or cannot be read.
+
+        Args:
+            request: The request.
+            ledger: The books of its conversation, where they are known.
+            grown_from: The prompt of an earlier request of the conversation.
+        """
         if is_off() or _refusal(request) in self.scope.refused:
             return None
         with self.failing_open("planning"):
-            return Prompt.of(request, grown_from=grown_from, rules=self.rules, count=self.count)
+            return Prompt.of(
+                request,
+                grown_from=grown_from,
+                rules=self.rules,
+                count=self.count,
+                bytes_per_token=BYTES_PER_TOKEN if ledger is None else ledger.bytes_per_token,
+            )
         return None
 
     def placed(
@@ -178,7 +192,9 @@ class Books:
         lost = None if ledger.last is None else invalidation(ledger.last, plan, at)
         if lost is None or (lost.cost is not None and lost.cost < self.policy.min_invalidation):
             return
-        if self.policy.on_invalidation == "refuse" and is_certain and not self.policy.observing:
+        asked_for_before = lost.changed == (CLEARED_CONTENT,)
+        refuses = self.policy.on_invalidation == "refuse" and not self.policy.observing
+        if refuses and is_certain and not asked_for_before:
             raise InvalidationRefusedError(lost.changed, lost.tokens, lost.cost)
         self.tell(CacheInvalidated(lost))
 

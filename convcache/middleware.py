@@ -190,6 +190,9 @@ class CacheMiddleware(Middleware):
             return attempt
         attempt.lineage = lineage = self._lineage(prompt)
         attempt.books = lineage.books
+        if body.get("context_management"):
+            # Edits begin at so many tokens, and the conversation's own bills tell those best.
+            prompt = lineage.books.prompt(body, lineage.ledger) or prompt
         attempt.plan, attempt.body = lineage.books.placed(
             body,
             prompt,

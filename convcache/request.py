@@ -23,6 +23,7 @@ from anthropic.types import (
     ToolUnionParam,
 )
 from anthropic.types.beta import (
+    BetaCompactionConfigParam,
     BetaContextManagementConfigParam,
     BetaRequestMCPServerURLDefinitionParam,
 )
@@ -38,6 +39,7 @@ class RequestOptions(TypedDict, total=False):
     """
 
     betas: Iterable[str]
+    compaction: BetaCompactionConfigParam
     container: Any
     context_management: BetaContextManagementConfigParam
     diagnostics: DiagnosticsParam
@@ -69,7 +71,7 @@ class TurnOptions(RequestOptions, total=False):
 
 NOT_IN_THE_BODY = frozenset({"betas", "extra_headers", "extra_query", "extra_body", "timeout"})
 
-ONLY_WITH_BETAS = frozenset({"context_management", "mcp_servers"})
+ONLY_WITH_BETAS = frozenset({"compaction", "context_management", "mcp_servers"})
 
 
 def checked(options: Mapping[str, Any], allowed: type[RequestOptions]) -> dict[str, Any]:

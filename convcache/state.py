@@ -84,7 +84,7 @@ class ConversationState:
     @property
     def messages(self) -> list[dict[str, Any]]:
         """A copy of the history and of what is staged, without breakpoints."""
-        everything = (*self._transcript.messages, *self._transcript.staged.messages)
+        everything = (*self._transcript.sent, *self._transcript.staged.messages)
         return [deepcopy(unmarked(message)) for message in everything]
 
     @property
@@ -180,7 +180,7 @@ class ConversationState:
     def _start(self, content: object, options: Mapping[str, Any]) -> Pending:
         pending = Pending(self.request(content, options), self._clock())
         seen = as_sent(pending.request)
-        prompt = None if seen is None else self._books.prompt(seen, grown_from=self._prompt)
+        prompt = None if seen is None else self._books.prompt(seen, self._ledger, grown_from=self._prompt)
         if prompt is not None:
             anchor = self._kept[-1].tail if self._kept else None
             pending.plan, body = self._books.placed(

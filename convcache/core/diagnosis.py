@@ -17,6 +17,7 @@ from convcache.core.key import PARAMETERS
 from convcache.core.planner import Plan
 from convcache.core.prompt import Node
 from convcache.core.usage import Usage
+from convcache.core.view import View
 
 
 class Miss(StrEnum):
@@ -36,6 +37,9 @@ class Miss(StrEnum):
 
     THINKING_DROPPED = "thinking_dropped"
     """The model drops earlier thinking when a person speaks again, and with it what was cached behind it."""
+
+    CONTEXT_EDITED = "context_edited"
+    """The server cleared old content, or put a summary in its place."""
 
     HISTORY_CHANGED = "history_changed"
     """Messages that were sent before are no longer there, or are others."""
@@ -62,6 +66,10 @@ _MISSES: Final = {
 }
 
 
+CLEARED_CONTENT: Final = "cleared content"
+"""What has changed where a context edit that was asked for before does its work."""
+
+
 @attrs.frozen(kw_only=True)
 class Sent:
     """A request that was answered, as far as the next one is compared with it.
@@ -70,7 +78,7 @@ class Sent:
         fields: What its key was made of besides blocks.
         tail: The last block that carried a breakpoint.
         ttl: The TTL asked for there.
-        loop_start: The index of the last message in which a person spoke.
+        view: What the server left of its messages.
         usage: What was billed for it.
         at: When it started.
     """
@@ -78,7 +86,7 @@ class Sent:
     fields: Mapping[str, Any]
     tail: Node | None
     ttl: Ttl
-    loop_start: int
+    view: View
     usage: Usage
     at: datetime
 
@@ -89,7 +97,7 @@ class Sent:
             fields=plan.prompt.fields,
             tail=plan.tail,
             ttl=plan.breakpoints[-1].ttl if plan.breakpoints else "5m",
-            loop_start=plan.prompt.loop_start,
+            view=plan.prompt.view,
             usage=usage,
             at=at,
         )
@@ -117,6 +125,8 @@ class Invalidation:
 def invalidation(before: Sent, plan: Plan, at: datetime) -> Invalidation | None:
     """What a planned request will throw away of what the one before it left, or `None` if nothing changed."""
     changed = plan.prompt.changed(before.fields)
+    if plan.prompt.view.edits != before.view.edits:
+        changed = (*changed, CLEARED_CONTENT)
     lost = before.usage.cached - plan.forecast.read
     if not changed or lost <= 0 or before.tail is None or before.lapsed(at):
         return None
@@ -139,6 +149,11 @@ def diagnose(before: Sent, plan: Plan, usage: Usage, at: datetime) -> Miss | Non
         if name in _MISSES:
             return _MISSES[name]
     if plan.prompt.index_of(before.tail) is None:
-        dropped = plan.prompt.rewrites and plan.prompt.loop_start != before.loop_start
-        return Miss.THINKING_DROPPED if dropped else Miss.HISTORY_CHANGED
+        return _rewritten(before.view, plan.prompt.view)
     return Miss.EXPIRED if before.lapsed(at) else Miss.UNKNOWN
+
+
+def _rewritten(before: View, view: View) -> Miss:
+    if view.edits != before.edits:
+        return Miss.CONTEXT_EDITED
+    return Miss.HISTORY_CHANGED if view == before else Miss.THINKING_DROPPED

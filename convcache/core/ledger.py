@@ -15,9 +15,9 @@ from convcache.core.catalog import Model
 from convcache.core.clock import TTL, CacheClock, Entry
 from convcache.core.diagnosis import Sent, diagnose
 from convcache.core.events import Turn
-from convcache.core.planner import BYTES_PER_TOKEN, Plan, plan
+from convcache.core.planner import Plan, plan
 from convcache.core.policy import Policy
-from convcache.core.prompt import Node, Prompt
+from convcache.core.prompt import BYTES_PER_TOKEN, Node, Prompt
 from convcache.core.usage import Bill, Costs, Usage
 
 

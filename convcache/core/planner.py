@@ -2,8 +2,9 @@
 
 A pure function of a prompt and of what is believed warm. What a breakpoint is for: the *tail* (the last block that
 can be marked), the *anchor* (the tail of the last kept turn, marked again, so that no turn is too long for the
-lookback), a *border* (the end of a part that others share), the *opener* (the user message that opened a tool
-loop, on models that drop thinking at the next one), and the caller's *own*.
+lookback), a *border* (the end of a part that others share), the *edge* (the end of what stays when the server next
+leaves something out: the user message that opened a tool loop, on models that drop its thinking at the next one; the
+block before the next tool result that a context edit clears), and the caller's *own*.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,11 +18,9 @@ from convcache.core.blocks import Json, Ttl, as_blocks, marked, unmarked
 from convcache.core.catalog import LOOKBACK_POSITIONS, MAX_BREAKPOINTS
 from convcache.core.clock import CacheClock, Entry
 from convcache.core.policy import Policy, Slot
-from convcache.core.prompt import Node, Path, Prompt, loop_start
+from convcache.core.prompt import BYTES_PER_TOKEN, Node, Path, Prompt
 from convcache.core.usage import Usage
-
-BYTES_PER_TOKEN: Final = 4.0
-"""The estimate before the first bill of a conversation; every bill then corrects it."""
+from convcache.core.view import Place, loop_start
 
 _SURELY: Final = 2
 """An estimate is never off by this factor, so a prefix estimated below the minimum divided by it is too short."""
@@ -188,8 +187,8 @@ def _places(
         yield head_end, "border"
     if old is not None:
         yield old, "anchor"
-    if not prompt.model.keeps_thinking and (opener := _opener(prompt)) is not None:
-        yield opener, "opener"
+    if (edge := _edge(prompt)) is not None:
+        yield edge, "edge"
     for index in range(len(nodes) - 1, -1, -1):
         if nodes[index].own is not None and nodes[index].markable:
             yield index, "own"
@@ -228,17 +227,27 @@ def tail_of(nodes: Sequence[Node]) -> int | None:
     return None
 
 
-def _opener(prompt: Prompt) -> int | None:
-    """The last block of the user message that opened the tool loop: the running one, or, where a person has just
-    spoken and thinking was dropped, the one before. Nothing before it changed."""
-    start = prompt.loop_start
+def _edge(prompt: Prompt) -> int | None:
+    """The last block that stays as it is when the server next leaves something out."""
+    if prompt.view.edge is not None:
+        return _last_markable(prompt, prompt.view.edge)
+    if prompt.model.keeps_thinking:
+        return None
+    # The user message that opened the tool loop: the running one, or, where a person has just spoken and thinking
+    # was dropped, the one before. Nothing before it changed.
+    start = loop_start(prompt.messages)
     if start == len(prompt.messages) - 1:
         start = loop_start(prompt.messages[:start])
+    return _last_markable(prompt, (start + 1, 0), since=start)
+
+
+def _last_markable(prompt: Prompt, before: Place, *, since: int = 0) -> int | None:
+    """The last block of the messages that can be marked, before a place and in no message before `since`."""
     for index in range(len(prompt.nodes) - 1, -1, -1):
         node = prompt.nodes[index]
-        if node.section != "messages" or node.path[1] < start:
+        if node.section != "messages" or node.path[1] < since:
             return None
-        if node.path[1] == start and node.markable:
+        if node.markable and node.path[1:] < before:
             return index
     return None
 

@@ -9,13 +9,12 @@ import json
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import attrs
 
 from convcache.core import key
 from convcache.core.blocks import (
-    THINKING_TYPES,
     Json,
     Ttl,
     as_blocks,
@@ -28,11 +27,15 @@ from convcache.core.blocks import (
     text_length,
 )
 from convcache.core.catalog import COLLAPSING_PLATFORMS, Model, Platform, model, platform
+from convcache.core.view import View
 
 Path = tuple[str, int] | tuple[str, int, int]
 
 CountTokens = Callable[[Json], int]
 """Tokens of one block. Without one, lengths are bytes, and tokens are estimated from them."""
+
+BYTES_PER_TOKEN: Final = 4.0
+"""The estimate before the first bill of a conversation; every bill then corrects it."""
 
 
 @attrs.frozen
@@ -74,11 +77,9 @@ class Prompt:
     Attributes:
         model: The catalogue's row of the request's model.
         fields: What the key is made of besides the messages' blocks, by the name a person calls it.
-        nodes: The blocks in prompt order. Deferred tools, thinking that the model drops and system messages that
-            were for one turn are not in the prompt.
+        nodes: The blocks in prompt order. Deferred tools, and what the view leaves out, are not in the prompt.
         messages: The messages the chain was built from.
-        loop_start: The index of the last message in which a person speaks, not only tool results.
-        rewrites: Whether anything before `loop_start` was left out that was in the prompt before.
+        view: What the server leaves of the messages.
         automatic: The TTL of a top-level breakpoint of the caller's.
     """
 
@@ -86,8 +87,7 @@ class Prompt:
     fields: Mapping[str, Any]
     nodes: tuple[Node, ...]
     messages: Sequence[Json]
-    loop_start: int
-    rewrites: bool
+    view: View
     automatic: Ttl | None
 
     @classmethod
@@ -98,6 +98,7 @@ class Prompt:
         grown_from: Self | None = None,
         rules: Platform | None = None,
         count: CountTokens | None = None,
+        bytes_per_token: float = BYTES_PER_TOKEN,
     ) -> Self:
         """Read a request body.
 
@@ -107,6 +108,7 @@ class Prompt:
                 are taken over and only the new messages are read.
             rules: Whose lookback rules hold; told from the model's id if not given.
             count: Counts the tokens of a block; without it, they are estimated from bytes.
+            bytes_per_token: What they are estimated with.
 
         Raises:
             ValueError: Something in it cannot be written as JSON.
@@ -116,14 +118,17 @@ class Prompt:
         values = key.values({**request, "messages": messages[seen:]})
         if grown_from is not None and seen:
             values = key.grown(grown_from.fields, values)
-        start, row = loop_start(messages), model(request["model"])
+        row = model(request["model"])
+
+        def tokens(block: Json) -> float:
+            return text_length(block) / bytes_per_token if count is None else count(block)
+
         prompt = cls(
             model=row,
             fields={**_head_fields(request), **values},
             nodes=(),
             messages=messages,
-            loop_start=start,
-            rewrites=_is_rewritten(messages[:start], row),
+            view=View.of(request, row, tokens),
             automatic=breakpoint_ttl({"cache_control": request.get("cache_control")}),
         )
         chain = _Chain(rules or platform(request["model"]), count)
@@ -136,8 +141,7 @@ class Prompt:
 
     def _reads_alike(self, earlier: "Prompt") -> bool:
         """Whether the messages of both mean the same chain: same key, same parts left out."""
-        rewrites = self.rewrites or earlier.rewrites
-        return self.fields == earlier.fields and (not rewrites or self.loop_start == earlier.loop_start)
+        return self.fields == earlier.fields and self.view == earlier.view
 
     def index_of(self, node: Node) -> int | None:
         """Where a node of an earlier prompt stands in this one, if its whole prefix is still here."""
@@ -185,26 +189,6 @@ def _tools(request: Json) -> list[tuple[int, Json]]:
     return [(i, tool) for i, tool in enumerate(request.get("tools") or ()) if not tool.get("defer_loading")]
 
 
-def _is_rewritten(earlier: Sequence[Json], row: Model) -> bool:
-    """Whether messages before the last one of a person hold what is taken out when a person speaks again."""
-    if any(is_turn_scoped(message) for message in earlier):
-        return True
-    return not row.keeps_thinking and any(
-        block.get("type") in THINKING_TYPES for message in earlier for block in as_blocks(message["content"])
-    )
-
-
-def loop_start(messages: Sequence[Json]) -> int:
-    """The last message in which a person speaks. Tool results alone go on with the turn they belong to."""
-    for index in range(len(messages) - 1, -1, -1):
-        message = messages[index]
-        if message["role"] == "user" and any(
-            block.get("type") != "tool_result" for block in as_blocks(message["content"])
-        ):
-            return index
-    return 0
-
-
 def _head_nodes(request: Json, fields: Mapping[str, Any], chain: "_Chain") -> Iterator[Node]:
     """The nodes of tools and system."""
     chain.salt(str(request["model"]).encode() + key.salt("tools", fields))
@@ -219,14 +203,13 @@ def _message_nodes(prompt: Prompt, chain: "_Chain", *, start: int) -> Iterator[N
     """The nodes of the messages from `start` on."""
     for index in range(start, len(prompt.messages)):
         message = prompt.messages[index]
-        is_past, scoped = index < prompt.loop_start, is_turn_scoped(message)
-        if is_past and scoped:
-            continue
+        role, scoped = _role(message), is_turn_scoped(message)
         for place, block in enumerate(as_blocks(message["content"])):
-            if is_past and not prompt.model.keeps_thinking and block.get("type") in THINKING_TYPES:
-                continue
-            markable = not scoped and _can_be_marked(message, block)
-            yield chain.node(("messages", index, place), _role(message), block, markable=markable)
+            chain.hear(role, block)
+            shown = prompt.view.shown((index, place), block)
+            if shown is not None:
+                markable = not scoped and _can_be_marked(message, block)
+                yield chain.node(("messages", index, place), role, shown, markable=markable)
 
 
 def _role(message: Json) -> str:
@@ -264,11 +247,13 @@ class _Chain:
     def salt(self, value: bytes) -> None:
         self.digest = _digest(self.digest, b"salt", value)
 
+    def hear(self, role: str, block: Json) -> None:
+        """Take in what the client says, shown to the model or not."""
+        self.said = _digest(self.said, role.encode(), canonical(block))
+
     def node(self, path: Path, role: str, block: Json, *, markable: bool) -> Node:
         written = canonical(block)
         self.digest = _digest(self.digest, role.encode(), written)
-        if path[0] == "messages":
-            self.said = _digest(self.said, role.encode(), written)
         self.size += len(written)
         self.length += text_length(block) if self.count is None else self.count(block)
         kind = block.get("type")

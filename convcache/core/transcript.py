@@ -29,6 +29,9 @@ _ENDINGS: Final = {
 }
 
 
+_PAUSES: Final = {"pause_turn", "compaction"}
+
+
 @attrs.frozen
 class Kept:
     """One turn of the history.
@@ -77,12 +80,14 @@ class Transcript:
 
     Attributes:
         messages: Every message of the kept turns, and before them the adopted ones.
+        start: The first message that is still sent: the last summary that was asked for stands for those before it.
         adopted: How many messages the conversation began with.
         turns: Where each kept turn ends.
         staged: Messages that go out with the next turn.
     """
 
     messages: tuple[Json, ...] = ()
+    start: int = 0
     adopted: int = 0
     turns: tuple[Kept, ...] = ()
     staged: Staged = attrs.field(factory=Staged)
@@ -96,7 +101,12 @@ class Transcript:
         """
         history = tuple(_in_blocks(_message(message)) for message in messages)
         _check_tool_results((), history)
-        return cls(messages=history, adopted=len(history))
+        return cls(messages=history, start=_start(history), adopted=len(history))
+
+    @property
+    def sent(self) -> tuple[Json, ...]:
+        """The messages of the history that are still sent."""
+        return self.messages[self.start :]
 
     def append(self, *items: Json | str) -> Self:
         """Stage messages or blocks for the next turn. Blocks that follow one another make one user message.
@@ -123,16 +133,18 @@ class Transcript:
                 raise DanglingToolUseError(pending)
         if not ask and not self._awaits_reply:
             raise EmptyMessageError("There is nothing to send.")
-        return (*self.messages, *ask)
+        return (*self.sent, *ask)
 
     def answered(self, asked: Sequence[Json], reply: Sequence[Json], stop_reason: str | None) -> Self:
         """The transcript after a turn. What the API gives and does not take back would end the conversation: empty
         text is left out, and so is a message of nothing else; half a character becomes the mark of a lost one."""
         blocks = [_encodable(block) for block in reply if not is_empty_text(block)]
         answer = ({"role": "assistant", "content": blocks},) if blocks else ()
-        messages = (*asked, *answer)
+        before = (*self.messages[: self.start], *asked)
+        messages = (*before, *answer)
         turns = (*self.turns, Kept(len(messages), stop_reason))
-        return attrs.evolve(self, messages=messages, turns=turns, staged=Staged())
+        start = len(before) if any(map(_stands_for_all, blocks)) else self.start
+        return attrs.evolve(self, messages=messages, start=start, turns=turns, staged=Staged())
 
     def rewound(self, turns: int) -> Self:
         """The transcript without its last turns, and with nothing staged.
@@ -143,13 +155,14 @@ class Transcript:
         if not 1 <= turns <= len(self.turns):
             raise ValueError(f"cannot rewind {turns} turns of a conversation that has {len(self.turns)}")
         kept = self.turns[:-turns]
-        end = kept[-1].end if kept else self.adopted
-        return attrs.evolve(self, messages=self.messages[:end], turns=kept, staged=Staged())
+        messages = self.messages[: kept[-1].end if kept else self.adopted]
+        start = self.start if self.start < len(messages) else _start(messages)
+        return attrs.evolve(self, messages=messages, start=start, turns=kept, staged=Staged())
 
     @property
     def _awaits_reply(self) -> bool:
         """Whether the history alone is a request: it ends with the user, or with a reply that was paused."""
-        if self.turns and self.turns[-1].stop_reason == "pause_turn":
+        if self.turns and self.turns[-1].stop_reason in _PAUSES:
             return True
         return bool(self.messages) and self.messages[-1]["role"] == "user"
 
@@ -157,6 +170,18 @@ class Transcript:
         stop_reason = self.turns[-1].stop_reason if self.turns else None
         if stop_reason in _ENDINGS:
             raise ConversationEndedError(stop_reason, remedy=_ENDINGS[stop_reason])
+
+
+def _stands_for_all(block: Json) -> bool:
+    """Whether this is a summary that was asked for. It has to be the first block of what is sent next."""
+    return block.get("type") == "compaction" and bool(block.get("content")) and "signature" in block
+
+
+def _start(messages: Sequence[Json]) -> int:
+    for index in range(len(messages) - 1, -1, -1):
+        if any(map(_stands_for_all, as_blocks(messages[index]["content"]))):
+            return index
+    return 0
 
 
 def _said(content: object) -> Iterable[Json | str]:

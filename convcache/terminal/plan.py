@@ -19,7 +19,7 @@ WHY: Final = {
     "border": "border: what stands before it is shared by other requests",
     "tail": "tail: written now, read by the next request",
     "anchor": "anchor: the tail of the last turn",
-    "opener": "opener: survives when the model drops the thinking of its tool loop",
+    "edge": "edge: the end of what stays when thinking is dropped or a tool result cleared",
     "own": "your own",
 }
 _WIDTH: Final = 60

@@ -15,6 +15,7 @@ REASONS: Final = {
     Miss.SYSTEM_CHANGED: "the system prompt changed",
     Miss.SETTINGS_CHANGED: "a setting changed that is part of the cache's key, or the first image came",
     Miss.THINKING_DROPPED: "the model drops its earlier thinking when a person speaks again",
+    Miss.CONTEXT_EDITED: "the server cleared old content, or put a summary in its place",
     Miss.HISTORY_CHANGED: "messages sent before are gone or are others",
     Miss.EXPIRED: "the pause outlived the cache",
     Miss.UNKNOWN: "the server no longer had it, within its lifetime",

@@ -153,8 +153,8 @@ def test_on_a_model_that_drops_thinking_the_opener_of_the_tool_loop_is_kept_mark
     ]
     request = chat(messages=messages, model="claude-haiku-4-5")
 
-    assert slots(planned(request))["opener"] == ("messages", 0, 0)
-    assert "opener" not in slots(planned({**request, "model": "claude-opus-5"}))
+    assert slots(planned(request))["edge"] == ("messages", 0, 0)
+    assert "edge" not in slots(planned({**request, "model": "claude-opus-5"}))
 
 
 def test_a_fifth_breakpoint_of_the_callers_is_dropped_and_its_hour_is_kept_in_order():

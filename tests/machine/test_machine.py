@@ -56,6 +56,19 @@ CITATION = {
 
 lengths = st.sampled_from([1, 1, 20, 300, 3_000])
 
+CLEAR_TOOLS = {"type": "clear_tool_uses_20250919"}
+EDITS = [
+    {**CLEAR_TOOLS, "trigger": {"type": "tool_uses", "value": 2}, "keep": {"type": "tool_uses", "value": 1}},
+    {**CLEAR_TOOLS, "trigger": {"type": "input_tokens", "value": 6_000}, "clear_tool_inputs": True},
+    {
+        **CLEAR_TOOLS,
+        "trigger": {"type": "tool_uses", "value": 1},
+        "clear_at_least": {"type": "input_tokens", "value": 1_000},
+    },
+    {"type": "clear_thinking_20251015", "keep": {"type": "thinking_turns", "value": 1}},
+]
+BETAS = ["context-management-2025-06-27"]
+
 
 class Lives(RuleBasedStateMachine):
     """Conversations on one client, started, forked and led through everything that can happen to them."""
@@ -200,6 +213,14 @@ class Lives(RuleBasedStateMachine):
             )
         )
         chat.update(**change)
+
+    @rule(chat=st.integers(0, 3), edit=st.sampled_from(EDITS))
+    def let_the_server_edit(self, chat: int, edit: dict) -> None:
+        self.chats[chat % len(self.chats)].update(betas=BETAS, context_management={"edits": [edit]})
+
+    @rule(chat=st.integers(0, 3))
+    def let_the_server_leave_it(self, chat: int) -> None:
+        self.chats[chat % len(self.chats)].update(betas=None, context_management=None)
 
     def turn(self, chat: Conversation, content: Any, *, streamed: bool = False, **options: Any) -> None:
         if streamed:
