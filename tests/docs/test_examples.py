@@ -1,10 +1,12 @@
 """What the examples show, runs."""
 
+import re
 import runpy
 from pathlib import Path
 
 import anyio
 import httpx2
+import pytest
 from anthropic import AsyncAnthropic
 
 from convcache import CacheMiddleware
@@ -12,11 +14,23 @@ from convcache import CacheMiddleware
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def test_the_tool_loop_runs_against_the_emulator(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("name", "needs"),
+    [
+        ("tool_loop", "anthropic"),
+        ("tool_runner", "anthropic"),
+        ("langchain_agent", "langchain_anthropic"),
+        ("pydantic_ai_agent", "pydantic_ai"),
+    ],
+)
+def test_the_agents_run_against_the_emulator_and_pay_less(monkeypatch, capsys, name, needs):
+    pytest.importorskip(needs, reason=f"{name} needs an extra")
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
-    runpy.run_path(str(EXAMPLES / "tool_loop.py"), run_name="__main__")
+    runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    last = capsys.readouterr().out.splitlines()[-1]
+    paid, uncached = (float(price) for price in re.findall(r"\$([\d.]+)", last))
 
-    assert "paid $" in capsys.readouterr().out
+    assert paid < 0.75 * uncached
 
 
 async def test_the_web_chat_serves_many_users_who_share_the_instructions(url, emulator):

@@ -4,10 +4,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sybil import Document, Sybil
+from sybil import Document, Example, Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 
 ROOT = Path(__file__).parents[2]
+
+FRAMEWORKS = ("pydantic_ai", "langchain_anthropic")
+
+
+def framework(example: Example) -> str | None:
+    """What a code block needs an extra for."""
+    return next((name for name in FRAMEWORKS if name in str(example.parsed)), None)
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +30,25 @@ def api_in_the_environment(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 
 def test_its_code_blocks_run_in_order(document, api_in_the_environment, capsys):
-    examples = list(document.examples())
+    examples = [example for example in document.examples() if framework(example) is None]
     for example in examples:
         example.evaluate()
 
     assert len(examples) == 5
     assert "tokens read," in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_its_code_blocks_for_frameworks_run(document, api_in_the_environment, capsys, emulator, name):
+    pytest.importorskip(name, reason="needs an extra of its own")
+    first, *examples = document.examples()
+    first.evaluate()
+    sent = len(emulator.requests)
+    (example,) = [example for example in examples if framework(example) == name]
+    example.evaluate()
+
+    assert [request.status for request in emulator.requests[sent:]] == [200]
+    assert "cache_control" in str(emulator.requests[-1].body)
 
 
 def test_it_gives_exactly_two_commands():
