@@ -27,18 +27,12 @@ def weather(city: str) -> str:
 
 
 def run(client: Anthropic) -> None:
+    head: Any = {"model": "claude-opus-5", "max_tokens": 1024, "system": GUIDE, "tools": [weather]}
     client.beta.messages.tool_runner(
-        model="claude-opus-5",
-        max_tokens=1024,
-        system=GUIDE,
-        tools=[weather],
-        messages=[{"role": "user", "content": ASKED}],
-        thread=False,
+        **head, messages=[{"role": "user", "content": ASKED}], thread=False
     ).until_done()
 
-    thread = client.beta.messages.thread(
-        model="claude-opus-5", max_tokens=1024, system=GUIDE, tools=[weather]
-    )
+    thread = client.beta.messages.thread(**head)
     for said in (ASKED, "And where is it dry?"):
         thread.append({"role": "user", "content": said})
         thread.tool_runner().until_done()
