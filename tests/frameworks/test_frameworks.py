@@ -156,7 +156,9 @@ LOOPS = [
     streaming_pydantic_ai,
 ]
 OWN = [langchain_with_its_own_caching, pydantic_ai_with_its_own_caching]
-PLATFORMS = ["claude", "bedrock"]
+CASES = [(loop, "claude") for loop in [*LOOPS, *OWN]]
+CASES += [(loop, "bedrock") for loop in [*LOOPS, *OWN] if loop is not thread]
+"""Bedrock has no message threads."""
 
 
 def named(loop: Callable[..., Any]) -> str:
@@ -202,11 +204,8 @@ def _bare(content: Any) -> list[dict[str, Any]]:
     return [{name: value for name, value in block.items() if name != "cache_control"} for block in blocks]
 
 
-@pytest.mark.parametrize("platform", PLATFORMS)
-@pytest.mark.parametrize("loop", [*LOOPS, *OWN], ids=named)
+@pytest.mark.parametrize(("loop", "platform"), CASES, ids=lambda given: getattr(given, "__name__", given))
 def test_every_request_reads_all_that_the_last_one_left(loop, platform):
-    if loop is thread and platform == "bedrock":
-        pytest.skip("the platform has no message threads")
     requests = held(loop, platform).requests
     usages = [request.usage for request in requests]
 
