@@ -27,6 +27,8 @@ from convcache.errors import (
     InvalidationRefusedError,
     MissingExtraError,
     OrphanToolResultError,
+    SystemMessagesRefusedError,
+    TooManyMessagesError,
     TurnInProgressError,
     UnencodableError,
 )
@@ -51,6 +53,8 @@ __all__ = [
     "OrphanToolResultError",
     "Plan",
     "Policy",
+    "SystemMessagesRefusedError",
+    "TooManyMessagesError",
     "Turn",
     "TurnInProgressError",
     "UnencodableError",

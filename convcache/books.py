@@ -4,7 +4,7 @@ Coordination fails open: trouble here is an event, and the request goes out as i
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from convcache.core.diagnosis import CLEARED_CONTENT, invalidation
 from convcache.core.events import (
     BreakpointsRefused,
     CacheInvalidated,
+    ContextNearlyFull,
     Event,
     HelperFailed,
     ModelUnknown,
@@ -158,6 +159,7 @@ class Books:
         *,
         at: datetime,
         anchor: Node | None,
+        pins: Sequence[Node] = (),
         is_certain: bool = True,
     ) -> tuple[Plan | None, dict[str, Any]]:
         """The plan of a request, and the request with its breakpoints; no plan if it goes out as it is.
@@ -168,6 +170,7 @@ class Books:
             ledger: The books of its conversation.
             at: When it starts.
             anchor: The tail of the last kept turn.
+            pins: Ends of earlier turns that the user wants to go back to.
             is_certain: Whether it is known, not only likely, that it belongs to this conversation.
 
         Raises:
@@ -181,9 +184,11 @@ class Books:
                 at=at,
                 policy=policy,
                 anchor=anchor,
+                pins=pins,
                 is_border=self.scope.borders.is_border,
             )
             body = request if policy.observing else plan.marked(request)
+            self._watch_the_window(plan, request)
             self._watch_for_invalidation(plan, ledger, at, is_certain=is_certain)
             return plan, body
         return None, request
@@ -197,6 +202,16 @@ class Books:
         if refuses and is_certain and not asked_for_before:
             raise InvalidationRefusedError(lost.changed, lost.tokens, lost.cost)
         self.tell(CacheInvalidated(lost))
+
+    def _watch_the_window(self, plan: Plan, request: dict[str, Any]) -> None:
+        window, prompt = plan.prompt.model.window, plan.forecast.prompt
+        if window is not None and prompt + int(request.get("max_tokens") or 0) > window:
+            self.tell(ContextNearlyFull(prompt, window))
+
+    def measured(self, ledger: Ledger, request: dict[str, Any], tokens: int) -> Ledger:
+        """The books of a conversation after a request of its was counted."""
+        prompt = self.prompt(request, ledger)
+        return ledger if prompt is None else ledger.measured(prompt, tokens)
 
     def threaded(self, request: dict[str, Any], prompt: Prompt) -> dict[str, Any]:
         """A request of a message thread, of which only the new messages are known, with a breakpoint at its end.

@@ -19,8 +19,9 @@ from anthropic import (
     AsyncAnthropicVertex,
     BadRequestError,
 )
+from anthropic.lib.tools import BetaToolLike
 from anthropic.types import Message, MessageParam, TextBlockParam, ToolUnionParam
-from anthropic.types.beta import BetaMessage, BetaMessageParam
+from anthropic.types.beta import BetaMessage, BetaMessageParam, BetaToolUnionParam
 from pydantic import BaseModel
 
 from convcache.books import Books, Clock, OnEvent, left_alone, scope_of, utc_now
@@ -48,6 +49,9 @@ Content = str | Block | Iterable[Block]
 AnyMessage = MessageParam | BetaMessageParam | Message | BetaMessage
 """A message of a history: a dict, or a reply of the SDK."""
 
+AnyTool = ToolUnionParam | BetaToolUnionParam | BetaToolLike
+"""A tool: its definition, or a function that the SDK's tool runner can run."""
+
 T = TypeVar("T")
 ClientT = TypeVar("ClientT")
 
@@ -65,7 +69,7 @@ class _BaseConversation(Generic[ClientT]):
         model: str,
         max_tokens: int,
         system: str | Iterable[TextBlockParam] | None = None,
-        tools: Iterable[ToolUnionParam] = (),
+        tools: Iterable[AnyTool] = (),
         messages: Iterable[AnyMessage] = (),
         policy: Policy = Policy(),
         clock: Clock = utc_now,
@@ -80,7 +84,8 @@ class _BaseConversation(Generic[ClientT]):
             model: The model of every turn.
             max_tokens: The longest reply, in tokens.
             system: The system prompt, as a string or as text blocks.
-            tools: Tool definitions. Their order is part of the cache's key.
+            tools: Tool definitions, or `@beta_tool` functions of the SDK for `tool_runner`. Their order is part of the
+                cache's key, and so is the order of the keys in a schema.
             messages: An existing history to go on from.
             policy: How breakpoints are placed.
             clock: Gives the time as an aware datetime.
@@ -147,6 +152,53 @@ class _BaseConversation(Generic[ClientT]):
         """
         self._state.update(options)
 
+    def note(self, text: str) -> None:
+        """Tell the model something with the next turn that the user does not say, without sending anything.
+
+        It goes out as a message of the role `system` where the model takes those in the middle of a conversation
+        (Opus 4.8, 5 and 5.5, Fable and Mythos 5 and 5.1, Sonnet 5.5), else as a block of the user's message. Either
+        way everything before it stays cached, which a changed system prompt would not.
+
+        Raises:
+            EmptyMessageError: It says nothing.
+            TurnInProgressError: A turn is running.
+        """
+        self._state.note(text)
+
+    def add_tools(self, *tools: AnyTool) -> None:
+        """Give the model more tools from the next turn on, without sending anything.
+
+        Where the model takes messages of the role `system` in the middle of a conversation, the definitions go out in
+        one, and everything before it stays cached. Else the list of tools is another, which the next request tells
+        and prices as an invalidation.
+
+        Args:
+            tools: Tool definitions, or `@beta_tool` functions of the SDK for `tool_runner`.
+
+        Raises:
+            TurnInProgressError: A turn is running.
+        """
+        self._state.add_tools(tools)
+
+    def remove_tools(self, *names: str) -> None:
+        """Take tools away from the next turn on, by the same ways as `add_tools`.
+
+        Raises:
+            ValueError: There is no tool of that name.
+            TurnInProgressError: A turn is running.
+        """
+        self._state.remove_tools(names)
+
+    def pin(self) -> None:
+        """Keep a breakpoint at the end of the last turn, as far as one of the four is to spare, so that a `rewind` or
+        a `fork` to it finds its entry fresh. Each request on the way there renews it.
+
+        Raises:
+            ValueError: There is no turn yet.
+            TurnInProgressError: A turn is running.
+        """
+        self._state.pin()
+
     def rewind(self, turns: int = 1) -> None:
         """Forget the last turns and what is staged. What they cost stays in the books.
 
@@ -183,25 +235,38 @@ class Conversation(_BaseConversation[SyncClient]):
     _takes = "a sync client (AsyncConversation takes an async one)"
     _wrong_clients = AsyncClient
 
-    def send(self, content: Content | None = None, **this_turn_only: Unpack[TurnOptions]) -> Message:
+    def send(
+        self,
+        content: Content | None = None,
+        *,
+        context: Content | None = None,
+        **this_turn_only: Unpack[TurnOptions],
+    ) -> Message:
         """Send a turn and return the reply.
 
         Args:
             content: What the user says; without it, what is staged, or the rest of a paused reply is asked for.
+            context: What is true for this turn and changes with each, such as the time or what a memory recalled. It
+                goes behind everything that stays: in a system message that the API clears at the next user message,
+                where the model takes those, else as the last block of the user's message.
             **this_turn_only: Request fields for this turn.
 
         Raises:
             ConversationError: The turn cannot be sent; the message says what to do. Nothing was sent.
             anthropic.AnthropicError: As the SDK raises it. The history is as it was; send again.
         """
-        with self._state.turn(content, this_turn_only) as pending:
+        with self._state.turn(content, this_turn_only, context=context) as pending:
             reply: Message = self._call(pending, lambda messages: messages.create(**pending.body))
             self._state.answered(pending, reply)
         return reply
 
     @contextmanager
     def stream(
-        self, content: Content | None = None, **this_turn_only: Unpack[TurnOptions]
+        self,
+        content: Content | None = None,
+        *,
+        context: Content | None = None,
+        **this_turn_only: Unpack[TurnOptions],
     ) -> Iterator[ConversationStream]:
         """Like `send`, with the reply as it arrives. The request is sent on entering the `with` block.
 
@@ -214,7 +279,7 @@ class Conversation(_BaseConversation[SyncClient]):
         ```
         """
         with (
-            self._state.turn(content, this_turn_only) as pending,
+            self._state.turn(content, this_turn_only, context=context) as pending,
             self._call(pending, lambda messages: messages.stream(**pending.body).__enter__()) as opened,
         ):
             stream = ConversationStream(opened, self._state, pending)
@@ -224,13 +289,16 @@ class Conversation(_BaseConversation[SyncClient]):
                 stream._tap.settle(opened)  # noqa: SLF001 - the other half of the stream
 
     def count_tokens(self, content: Content | None = None, **this_turn_only: Unpack[TurnOptions]) -> int:
-        """Ask the API how many prompt tokens a turn would have. Nothing is billed, and the history is as it was.
+        """Ask the API how many prompt tokens a turn would have. Nothing is billed, and the history is as it was;
+        until the next bill, estimates are made with that.
 
         Raises:
             ConversationError: The turn could not be sent.
         """
         request = self._state.request(content, this_turn_only)
-        return int(self._api(request).count_tokens(**countable(request)).input_tokens)
+        tokens = int(self._api(request).count_tokens(**countable(request)).input_tokens)
+        self._state.measured(request, tokens)
+        return tokens
 
     def _api(self, request: Mapping[str, Any]) -> Any:
         return self._client.beta.messages if is_beta(request) else self._client.messages
@@ -261,16 +329,26 @@ class AsyncConversation(_BaseConversation[AsyncClient]):
     _takes = "an async client (Conversation takes a sync one)"
     _wrong_clients = SyncClient
 
-    async def send(self, content: Content | None = None, **this_turn_only: Unpack[TurnOptions]) -> Message:
+    async def send(
+        self,
+        content: Content | None = None,
+        *,
+        context: Content | None = None,
+        **this_turn_only: Unpack[TurnOptions],
+    ) -> Message:
         """Send a turn and return the reply; see `Conversation.send`."""
-        with self._state.turn(content, this_turn_only) as pending:
+        with self._state.turn(content, this_turn_only, context=context) as pending:
             reply: Message = await self._call(pending, lambda messages: messages.create(**pending.body))
             self._state.answered(pending, reply)
         return reply
 
     @asynccontextmanager
     async def stream(
-        self, content: Content | None = None, **this_turn_only: Unpack[TurnOptions]
+        self,
+        content: Content | None = None,
+        *,
+        context: Content | None = None,
+        **this_turn_only: Unpack[TurnOptions],
     ) -> AsyncIterator[AsyncConversationStream]:
         """Like `send`, with the reply as it arrives; see `Conversation.stream`.
 
@@ -280,7 +358,7 @@ class AsyncConversation(_BaseConversation[AsyncClient]):
                 print(text, end="", flush=True)
         ```
         """
-        with self._state.turn(content, this_turn_only) as pending:
+        with self._state.turn(content, this_turn_only, context=context) as pending:
             opening = self._call(pending, lambda messages: messages.stream(**pending.body).__aenter__())
             async with await opening as opened:
                 stream = AsyncConversationStream(opened, self._state, pending)
@@ -294,7 +372,9 @@ class AsyncConversation(_BaseConversation[AsyncClient]):
     ) -> int:
         """Ask the API how many prompt tokens a turn would have; see `Conversation.count_tokens`."""
         request = self._state.request(content, this_turn_only)
-        return int((await self._api(request).count_tokens(**countable(request))).input_tokens)
+        tokens = int((await self._api(request).count_tokens(**countable(request))).input_tokens)
+        self._state.measured(request, tokens)
+        return tokens
 
     def _api(self, request: Mapping[str, Any]) -> Any:
         return self._client.beta.messages if is_beta(request) else self._client.messages

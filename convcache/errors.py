@@ -80,6 +80,36 @@ class OrphanToolResultError(ConversationError):
         )
 
 
+class TooManyMessagesError(ConversationError):
+    """The history has more messages than the API takes in one request.
+
+    Attributes:
+        most: How many it takes.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        super().__init__(
+            f"A request holds at most {most:,} messages.",
+            remedy="Call rewind(), or start a new conversation from a summary of this one.",
+        )
+
+
+class SystemMessagesRefusedError(ConversationError):
+    """The history has messages of the role `system`, and the model of this turn takes none.
+
+    Attributes:
+        model: The model.
+    """
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        super().__init__(
+            f"The history has notes or changes of tools in system messages, and {model} takes none.",
+            remedy="Stay with a model that does, or rewind() to before the first of them.",
+        )
+
+
 class ConversationEndedError(ConversationError):
     """The last reply ended the conversation: a refusal, or a context window that is full.
 

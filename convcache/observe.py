@@ -12,6 +12,7 @@ import structlog
 from convcache.core.events import (
     BreakpointsRefused,
     CacheInvalidated,
+    ContextNearlyFull,
     Event,
     HelperFailed,
     ModelUnknown,
@@ -55,6 +56,8 @@ def _line(event: Event) -> tuple[int, str, dict[str, Any]]:
         case CacheInvalidated(lost):
             fields = {"changed": ",".join(lost.changed), "tokens": lost.tokens, "cost": lost.cost}
             return logging.WARNING, "cache_invalidated", fields
+        case ContextNearlyFull(tokens, window):
+            return logging.WARNING, "context_nearly_full", {"tokens": tokens, "window": window}
         case ModelUnknown(model):
             return logging.WARNING, "model_unknown", {"model": model}
         case _:

@@ -109,6 +109,8 @@ def _field(name: str, value: Any) -> Any:
     # The system prompt goes out as blocks from the first turn on: only a block can carry a breakpoint.
     if name == "system" and isinstance(value, str):
         return [{"type": "text", "text": value}] if value else None
+    if name == "tools":
+        return definitions(value or ())
     return plain(value)
 
 
@@ -142,6 +144,46 @@ def _plain_model(model: BaseModel) -> Any:
 def is_beta(request: Mapping[str, Any]) -> bool:
     """Whether a request goes by `client.beta.messages`."""
     return request.get("betas") is not None
+
+
+CLEARING_BETA = "mid-conversation-system-clear-at-2026-08-21"
+INLINE_TOOLS_BETA = "inline-tools-2026-09-15"
+
+
+def needed_betas(messages: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """The betas that messages of the system's belong to."""
+    system = [message for message in messages if message["role"] == "system"]
+    clearing = {CLEARING_BETA for message in system if message.get("clear_at")}
+    return frozenset(
+        clearing.union(
+            INLINE_TOOLS_BETA
+            for message in system
+            for block in message["content"]
+            if isinstance(block, Mapping) and block.get("type") in {"tool_addition", "tool_removal"}
+        )
+    )
+
+
+def with_betas(request: dict[str, Any], betas: Iterable[str]) -> dict[str, Any]:
+    """The request with these betas besides its own, by the route that it takes anyhow."""
+    if not betas:
+        return request
+    if is_beta(request):
+        return {**request, "betas": [*request["betas"], *sorted(set(betas) - set(request["betas"]))]}
+    headers = dict(request.get("extra_headers") or {})
+    name = next((name for name in headers if name.lower() == "anthropic-beta"), "anthropic-beta")
+    headers[name] = ",".join(filter(None, (headers.get(name), *sorted(betas))))
+    return {**request, "extra_headers": headers}
+
+
+def definitions(tools: Iterable[Any]) -> list[dict[str, Any]]:
+    """Tools as the API takes them: plain ones, and those that the SDK can run."""
+    return [tool.to_dict() if is_runnable(tool) else plain(tool) for tool in tools]
+
+
+def is_runnable(tool: object) -> bool:
+    """Whether the SDK's tool runner can run this: a `@beta_tool` function or a toolset."""
+    return hasattr(tool, "to_dict") and not isinstance(tool, BaseModel)
 
 
 def countable(request: Mapping[str, Any]) -> dict[str, Any]:

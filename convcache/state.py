@@ -17,20 +17,24 @@ from anthropic.types import Message
 
 from convcache.books import Books, Clock
 from convcache.core.blocks import unmarked
+from convcache.core.catalog import model, platform
 from convcache.core.events import Turn
 from convcache.core.planner import Plan
 from convcache.core.prompt import Node, Prompt
 from convcache.core.transcript import Transcript
 from convcache.core.usage import Bill, Costs, Usage
-from convcache.errors import TurnInProgressError
+from convcache.errors import SystemMessagesRefusedError, TurnInProgressError
 from convcache.request import (
     RequestOptions,
     TurnOptions,
     as_sent,
     check_route,
     checked,
+    definitions,
     is_given,
+    needed_betas,
     plain,
+    with_betas,
     without_top_level_mark,
 )
 
@@ -76,7 +80,9 @@ class ConversationState:
         self._fields = {**checked(fields, TurnOptions), **checked(options, RequestOptions)}
         self._clock = clock
         self._transcript = Transcript.adopting(plain(messages))
+        self._betas = needed_betas(self._transcript.messages)
         self._kept: tuple[_KeptTurn, ...] = ()
+        self._pins: tuple[Node, ...] = ()
         self._ledger = books.opened()
         self._prompt: Prompt | None = None
         self._busy = Lock()
@@ -112,6 +118,47 @@ class ConversationState:
         with self._alone():
             self._fields = {**self._fields, **checked(options, TurnOptions)}
 
+    def note(self, text: str) -> None:
+        """Stage a note to the model."""
+        with self._alone():
+            self._transcript = self._transcript.aside({"type": "text", "text": text})
+
+    def add_tools(self, tools: Iterable[object]) -> None:
+        """Give the model more tools from the next turn on."""
+        added = definitions(tools)
+        blocks = [
+            {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": tool}}
+            for tool in added
+        ]
+        self._change_tools([*(self._fields.get("tools") or ()), *added], blocks)
+
+    def remove_tools(self, names: Iterable[str]) -> None:
+        """Take tools away from the next turn on."""
+        gone, tools = list(dict.fromkeys(names)), self._fields.get("tools") or ()
+        known = {*(tool.get("name") for tool in tools), *self._transcript.added_tools}
+        if unknown := [name for name in gone if name not in known]:
+            raise ValueError(f"there is no tool called {', '.join(map(repr, unknown))}")
+        blocks = [{"type": "tool_removal", "tool": {"type": "tool_reference", "name": name}} for name in gone]
+        self._change_tools([tool for tool in tools if tool.get("name") not in gone], blocks)
+
+    def _change_tools(self, tools: list[dict[str, Any]], blocks: Iterable[dict[str, Any]]) -> None:
+        """By blocks in the next message, where the model takes them, so that the cached prompt stays as it is; else by
+        another list of tools. Where it has had none in the prompt, the first block would cost as much."""
+        with self._alone():
+            has_some = any(not tool.get("defer_loading") for tool in self._fields.get("tools") or ())
+            if model(self._fields["model"]).takes_system and has_some:
+                self._transcript = self._transcript.aside(*blocks)
+            else:
+                self._fields = {**self._fields, "tools": tools}
+
+    def pin(self) -> None:
+        """Keep a breakpoint at the end of the last kept turn."""
+        with self._alone():
+            tail = self._kept[-1].tail if self._kept else None
+            if tail is None:
+                raise ValueError("there is nothing to pin: no turn was sent yet whose prompt was cached")
+            self._pins = (*self._pins, tail)
+
     def rewind(self, turns: int) -> None:
         """Forget the last turns."""
         with self._alone():
@@ -127,10 +174,12 @@ class ConversationState:
         return fork
 
     @contextmanager
-    def turn(self, content: object, options: Mapping[str, Any]) -> Iterator[Pending]:
+    def turn(
+        self, content: object, options: Mapping[str, Any], *, context: object = None
+    ) -> Iterator[Pending]:
         """A turn, from its request to its end. What is not kept in between leaves no trace in the history."""
         with self._alone():
-            yield self._start(content, options)
+            yield self._start(self.request(content, options, context=context))
 
     def recovers_from(self, pending: Pending, error: BadRequestError) -> bool:
         """Whether the request is worth sending again as its caller wrote it: our breakpoints may be refused."""
@@ -148,6 +197,7 @@ class ConversationState:
         kept = pending.request.get("max_tokens") != 0
         if kept:
             asked, blocks = pending.request["messages"], plain(reply.content)
+            self._betas |= needed_betas(asked[len(self._transcript.sent) :])
             self._transcript = self._transcript.answered(asked, blocks, reply.stop_reason)
             self._kept = (*self._kept, _KeptTurn(None, pending.plan.tail if pending.plan else None))
         with self._books.failing_open("booking"):
@@ -169,22 +219,40 @@ class ConversationState:
             self._ledger = attrs.evolve(self._ledger, last=before)
         self._books.settled(pending.turn, kept=kept)
 
-    def request(self, content: object, options: Mapping[str, Any]) -> dict[str, Any]:
+    def request(
+        self, content: object, options: Mapping[str, Any], *, context: object = None
+    ) -> dict[str, Any]:
         """The next request, without breakpoints of ours."""
         fields = {**self._fields, **checked(options, TurnOptions)}
-        messages = self._transcript.asked(plain(content))
+        row = model(fields["model"])
+        if self._transcript.has_system and row.prices is not None and not row.takes_system:
+            raise SystemMessagesRefusedError(fields["model"])
+        messages = self._transcript.asked(
+            plain(content),
+            plain(context),
+            takes_system=row.takes_system,
+            clears=row.takes_system and platform(fields["model"]) == "claude",
+        )
         given = {name: value for name, value in fields.items() if is_given(name, value)}
         check_route(given)
-        return {**given, "messages": messages}
+        return with_betas(
+            {**given, "messages": messages},
+            self._betas | needed_betas(messages[len(self._transcript.sent) :]),
+        )
 
-    def _start(self, content: object, options: Mapping[str, Any]) -> Pending:
-        pending = Pending(self.request(content, options), self._clock())
+    def measured(self, request: dict[str, Any], tokens: int) -> None:
+        """Take in how many tokens a request has, so that estimates are made with that."""
+        with self._books.failing_open("planning"):
+            self._ledger = self._books.measured(self._ledger, as_sent(request) or request, tokens)
+
+    def _start(self, request: dict[str, Any]) -> Pending:
+        pending = Pending(request, self._clock())
         seen = as_sent(pending.request)
         prompt = None if seen is None else self._books.prompt(seen, self._ledger, grown_from=self._prompt)
         if prompt is not None:
             anchor = self._kept[-1].tail if self._kept else None
             pending.plan, body = self._books.placed(
-                pending.request, prompt, self._ledger, at=pending.started, anchor=anchor
+                pending.request, prompt, self._ledger, at=pending.started, anchor=anchor, pins=self._pins
             )
             pending.body = body if pending.plan is None else without_top_level_mark(body)
         return pending

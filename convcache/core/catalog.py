@@ -74,6 +74,8 @@ class Model:
         name: The id without date, platform prefix or version suffix.
         minimum: Shortest prefix in tokens that the API caches.
         keeps_thinking: Whether thinking of earlier turns stays in the prompt after a new user message.
+        takes_system: Whether it takes messages of the role `system` in the middle of a conversation.
+        window: How many tokens prompt and reply may have together; `None` for a model the catalogue does not know.
         prices: Its prices, or `None` for a model the catalogue does not know.
         large_prompt: From how many prompt tokens other prices hold for the whole request, and those prices.
         fast: Its prices in fast mode, where there is one.
@@ -82,6 +84,8 @@ class Model:
     name: str
     minimum: int
     keeps_thinking: bool
+    takes_system: bool = False
+    window: int | None = None
     prices: Prices | None
     large_prompt: tuple[int, Prices] | None = None
     fast: Prices | None = None
@@ -153,11 +157,25 @@ _FAST: Final = {
 }
 """Fast mode replaces the base prices; the multipliers of the cache stay."""
 
+# Page on mid-conversation system messages, 2026-09. The 5.2 models are not named there.
+_TAKING_SYSTEM: Final = frozenset(
+    {"opus-4-8", "opus-5", "opus-5-5", "fable-5", "fable-5-1", "mythos-5", "mythos-5-1", "sonnet-5-5"}
+)
+
+# Context-windows page, 2026-09: a million tokens from the 4.6 models on, without a premium.
+_WINDOW: Final = 1_000_000
+_SMALL_WINDOW: Final = 200_000
+_SMALL: Final = frozenset(
+    {"opus-4-5", "opus-4-1", "opus-4", "sonnet-4-5", "sonnet-4", "haiku-4-5", "haiku-3-5"}
+)
+
 MODELS: Final = {
     name: Model(
         name=name,
         minimum=minimum,
         keeps_thinking=keeps,
+        takes_system=name in _TAKING_SYSTEM,
+        window=_SMALL_WINDOW if name in _SMALL else _WINDOW,
         prices=prices,
         large_prompt=(100_000, _HAIKU_5_5_LARGE) if name == "haiku-5-5" else None,
         fast=_FAST.get(name),

@@ -82,6 +82,20 @@ class CacheInvalidated:
 
 
 @attrs.frozen
+class ContextNearlyFull:
+    """A request is about to be sent whose prompt and longest reply do not fit the model's context window together:
+    the reply may be cut short, and a prompt that is longer still is refused.
+
+    Attributes:
+        tokens: The prompt's tokens, as forecast.
+        window: How many the model takes.
+    """
+
+    tokens: int
+    window: int
+
+
+@attrs.frozen
 class ModelUnknown:
     """The catalogue does not know a model: breakpoints are placed for five minutes, and no dollars are told.
 
@@ -92,4 +106,4 @@ class ModelUnknown:
     model: str
 
 
-Event = TurnSettled | HelperFailed | BreakpointsRefused | CacheInvalidated | ModelUnknown
+Event = TurnSettled | HelperFailed | BreakpointsRefused | CacheInvalidated | ContextNearlyFull | ModelUnknown

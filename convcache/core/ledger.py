@@ -4,7 +4,7 @@ A value: `plan` looks, `settle` gives a new ledger. A request is booked once its
 of the turn.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Self
 
@@ -47,6 +47,7 @@ class Ledger:
         at: datetime,
         policy: Policy,
         anchor: Node | None = None,
+        pins: Sequence[Node] = (),
         is_border: Callable[[Node], bool] = lambda _: False,
     ) -> Plan:
         """Choose the breakpoints of a request and forecast its bill; see `planner.plan`."""
@@ -56,6 +57,7 @@ class Ledger:
             at=at,
             policy=policy,
             anchor=anchor,
+            pins=pins,
             is_border=is_border,
             bytes_per_token=None if self.counts else self.bytes_per_token,
         )
@@ -84,13 +86,13 @@ class Ledger:
             lapses=entries[-1].expires if entries and usage.cached else None,
             miss=diagnose(self.last, plan, usage, at) if self.last is not None else None,
         )
-        length = plan.prompt.nodes[-1].length if plan.prompt.nodes else 0
-        ledger = attrs.evolve(
-            self._booked(turn),
-            last=Sent.of(plan, usage, at),
-            bytes_per_token=length / usage.prompt if length and usage.prompt else self.bytes_per_token,
-        )
-        return ledger, turn, entries
+        ledger = attrs.evolve(self._booked(turn), last=Sent.of(plan, usage, at))
+        return ledger.measured(plan.prompt, usage.prompt), turn, entries
+
+    def measured(self, prompt: Prompt, tokens: int) -> Self:
+        """The books once a prompt was counted: estimates are made with that until the next bill."""
+        length = prompt.nodes[-1].length if prompt.nodes else 0
+        return attrs.evolve(self, bytes_per_token=length / tokens) if length and tokens else self
 
     def settle_unplanned(self, model: Model, bill: Bill, *, at: datetime) -> tuple[Self, Turn]:
         """Book a request that went out as its caller wrote it. What it left in the cache is not known."""

@@ -4,7 +4,8 @@ A pure function of a prompt and of what is believed warm. What a breakpoint is f
 can be marked), the *anchor* (the tail of the last kept turn, marked again, so that no turn is too long for the
 lookback), a *border* (the end of a part that others share), the *edge* (the end of what stays when the server next
 leaves something out: the user message that opened a tool loop, on models that drop its thinking at the next one; the
-block before the next tool result that a context edit clears), and the caller's *own*.
+block before the next tool result that a context edit clears), a *pin* (the end of an earlier turn that the user wants
+to go back to), and the caller's *own*.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -101,6 +102,7 @@ def plan(
     at: datetime,
     policy: Policy,
     anchor: Node | None = None,
+    pins: Sequence[Node] = (),
     is_border: Callable[[Node], bool] = lambda _: False,
     bytes_per_token: float | None = BYTES_PER_TOKEN,
 ) -> Plan:
@@ -112,6 +114,7 @@ def plan(
         at: When the request starts.
         policy: What the user chose.
         anchor: The tail of the last kept turn, from the prompt of that turn.
+        pins: The ends of earlier turns that the user wants to go back to.
         is_border: Whether the prompts of others are known to part after a node.
         bytes_per_token: What tokens are estimated from lengths with; `None` where lengths are counted tokens.
     """
@@ -120,7 +123,7 @@ def plan(
     else:
         worth = _worth(prompt, policy, bytes_per_token)
         chosen: dict[int, Breakpoint] = {}
-        for point in _candidates(prompt, anchor, policy, is_border):
+        for point in _candidates(prompt, anchor, pins, policy, is_border):
             if (
                 len(chosen) < MAX_BREAKPOINTS
                 and point.slot in policy.slots
@@ -157,28 +160,32 @@ def _worth(prompt: Prompt, policy: Policy, bytes_per_token: float | None) -> Cal
 
 
 def _candidates(
-    prompt: Prompt, anchor: Node | None, policy: Policy, is_border: Callable[[Node], bool]
+    prompt: Prompt,
+    anchor: Node | None,
+    pins: Sequence[Node],
+    policy: Policy,
+    is_border: Callable[[Node], bool],
 ) -> Iterator[Breakpoint]:
     """Every place worth a breakpoint, the one that saves most first, with the TTL asked for there."""
     tail = tail_of(prompt.nodes)
-    for index, slot in _places(prompt, tail, anchor, is_border):
+    for index, slot in _places(prompt, tail, anchor, pins, is_border):
         asked = prompt.nodes[index].own or (prompt.automatic if index == tail else None)
         if slot != "own" or policy.own == "keep":
             yield Breakpoint(index, slot, (policy.own == "keep" and asked) or policy.ttl)
 
 
 def _places(
-    prompt: Prompt, tail: int | None, anchor: Node | None, is_border: Callable[[Node], bool]
+    prompt: Prompt,
+    tail: int | None,
+    anchor: Node | None,
+    pins: Sequence[Node],
+    is_border: Callable[[Node], bool],
 ) -> Iterator[tuple[int, Slot]]:
     nodes, head_end = prompt.nodes, _head_end(prompt.nodes)
     old = None if anchor is None else prompt.index_of(anchor)
     if tail is not None:
         yield tail, "tail"
-    if (
-        tail is not None
-        and old is not None
-        and nodes[tail].position - nodes[old].position >= LOOKBACK_POSITIONS
-    ):
+    if old is not None and _is_out_of_reach(nodes, old, tail):
         yield old, "anchor"
     borders = _borders(nodes, is_border)
     for index in reversed(borders):
@@ -187,6 +194,7 @@ def _places(
         yield head_end, "border"
     if old is not None:
         yield old, "anchor"
+    yield from ((place, "pin") for pin in reversed(pins) if (place := prompt.index_of(pin)) is not None)
     if (edge := _edge(prompt)) is not None:
         yield edge, "edge"
     for index in range(len(nodes) - 1, -1, -1):
@@ -194,6 +202,11 @@ def _places(
             yield index, "own"
     if head_end is not None:
         yield head_end, "border"
+
+
+def _is_out_of_reach(nodes: Sequence[Node], old: int, tail: int | None) -> bool:
+    """Whether looking back from the tail does not find what ends there."""
+    return tail is not None and nodes[tail].position - nodes[old].position >= LOOKBACK_POSITIONS
 
 
 def _borders(nodes: Sequence[Node], is_border: Callable[[Node], bool]) -> list[int]:

@@ -8,12 +8,12 @@ import attrs
 
 from convcache.core.blocks import Ttl
 
-Slot = Literal["border", "tail", "anchor", "edge", "own"]
+Slot = Literal["border", "tail", "anchor", "pin", "edge", "own"]
 """What a breakpoint is for; see `convcache.core.planner`."""
 
 _CHOICES: Final = {"ttl": ("5m", "1h"), "own": ("keep", "replace"), "on_invalidation": ("tell", "refuse")}
 
-SLOTS: Final[frozenset[Slot]] = frozenset({"border", "tail", "anchor", "edge", "own"})
+SLOTS: Final[frozenset[Slot]] = frozenset({"border", "tail", "anchor", "pin", "edge", "own"})
 
 
 def _one_of(_: object, attribute: "attrs.Attribute[str]", value: str) -> None:

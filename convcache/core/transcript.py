@@ -17,6 +17,7 @@ from convcache.errors import (
     DanglingToolUseError,
     EmptyMessageError,
     OrphanToolResultError,
+    TooManyMessagesError,
     UnencodableError,
 )
 
@@ -30,6 +31,9 @@ _ENDINGS: Final = {
 
 
 _PAUSES: Final = {"pause_turn", "compaction"}
+
+MAX_MESSAGES: Final = 100_000
+"""Messages API reference: the most messages in one request."""
 
 
 @attrs.frozen
@@ -52,26 +56,43 @@ class Staged:
     Attributes:
         messages: The messages.
         composing: Whether the last one is a user message made here from blocks, which further blocks join.
+        asides: Blocks said to the model besides: notes, and changes of its tools.
     """
 
     messages: tuple[Json, ...] = ()
     composing: bool = False
+    asides: tuple[Json, ...] = ()
 
     def joined_by(self, items: Iterable[Json | str]) -> "Staged":
         """These and more: messages stand for themselves, blocks and strings join a user message."""
         staged = self
         for item in items:
             if isinstance(item, Mapping) and "role" in item:
-                staged = Staged((*staged.messages, _in_blocks(_message(item))))
+                messages = (*staged.messages, _in_blocks(_message(item)))
+                staged = attrs.evolve(staged, messages=messages, composing=False)
             else:
-                staged = staged._joined_by_block(_block(item))
+                messages, blocks = staged.messages, (_block(item),)
+                if staged.composing:
+                    messages, blocks = messages[:-1], (*messages[-1]["content"], *blocks)
+                staged = attrs.evolve(staged, messages=(*messages, _user_message(blocks)), composing=True)
         return staged
 
-    def _joined_by_block(self, block: Json) -> "Staged":
-        if not self.composing:
-            return Staged((*self.messages, _user_message((block,))), composing=True)
-        blocks = (*self.messages[-1]["content"], block)
-        return Staged((*self.messages[:-1], _user_message(blocks)), composing=True)
+    def with_asides(self, *, takes_system: bool) -> "Staged":
+        """With the asides as a message of the system's, or, where the model takes none, as blocks of the user's."""
+        if not self.asides:
+            return self
+        if not takes_system:
+            return attrs.evolve(self.joined_by(self.asides), asides=())
+        message = {"role": "system", "content": list(self.asides)}
+        return attrs.evolve(self, messages=(*self.messages, message), composing=False, asides=())
+
+    def with_context(self, blocks: Sequence[Json], *, clears: bool) -> "Staged":
+        """With what is true for this turn only: in a message that the API clears at the next one, or at the end of
+        the user's."""
+        if not clears:
+            return self.joined_by(blocks)
+        message = {"role": "system", "content": list(blocks), "clear_at": "next_user_message"}
+        return attrs.evolve(self, messages=(*self.messages, message), composing=False)
 
 
 @attrs.frozen
@@ -83,6 +104,7 @@ class Transcript:
         start: The first message that is still sent: the last summary that was asked for stands for those before it.
         adopted: How many messages the conversation began with.
         turns: Where each kept turn ends.
+        has_system: Whether there are messages of the system's among them.
         staged: Messages that go out with the next turn.
     """
 
@@ -90,6 +112,7 @@ class Transcript:
     start: int = 0
     adopted: int = 0
     turns: tuple[Kept, ...] = ()
+    has_system: bool = False
     staged: Staged = attrs.field(factory=Staged)
 
     @classmethod
@@ -101,7 +124,9 @@ class Transcript:
         """
         history = tuple(_in_blocks(_message(message)) for message in messages)
         _check_tool_results((), history)
-        return cls(messages=history, start=_start(history), adopted=len(history))
+        return cls(
+            messages=history, start=_start(history), adopted=len(history), has_system=_has_system(history)
+        )
 
     @property
     def sent(self) -> tuple[Json, ...]:
@@ -117,21 +142,50 @@ class Transcript:
         """
         return attrs.evolve(self, staged=self.staged.joined_by(items))
 
-    def asked(self, content: object = None) -> tuple[Json, ...]:
+    def aside(self, *blocks: Json) -> Self:
+        """Stage blocks that are said to the model besides what the user says.
+
+        Raises:
+            EmptyMessageError: A block says nothing.
+            UnencodableError: A block has no JSON form.
+        """
+        asides = (*self.staged.asides, *map(_block, blocks))
+        return attrs.evolve(self, staged=attrs.evolve(self.staged, asides=asides))
+
+    def asked(
+        self,
+        content: object = None,
+        context: object = None,
+        *,
+        takes_system: bool = False,
+        clears: bool = False,
+    ) -> tuple[Json, ...]:
         """The messages of the next request: the history, what is staged, and `content` as a user message.
+
+        Args:
+            content: What the user says.
+            context: What is true for this turn only.
+            takes_system: Whether the model takes messages of the system's in mid-conversation.
+            clears: Whether it takes such as are cleared at the next user message.
 
         Raises:
             ConversationError: There is nothing to say, a tool call lacks its result or a result its call, the
-                content has no JSON form, or the last reply ended the conversation.
+                content has no JSON form, there are too many messages, or the last reply ended the conversation.
         """
         self._check_not_ended()
         staged = self.staged if content is None else self.staged.joined_by(_said(content))
+        says_nothing = not staged.messages
+        staged = staged.with_asides(takes_system=takes_system)
+        if context is not None:
+            staged = staged.with_context([_block(item) for item in _said(context)], clears=clears)
         ask = staged.messages
+        if len(self.messages) - self.start + len(ask) > MAX_MESSAGES:
+            raise TooManyMessagesError(MAX_MESSAGES)
         _check_tool_results(self.messages[-1:], ask)
         for last in (*self.messages[-1:], *ask)[-1:]:
             if pending := _tool_use_ids(last):
                 raise DanglingToolUseError(pending)
-        if not ask and not self._awaits_reply:
+        if says_nothing and not self._awaits_reply:
             raise EmptyMessageError("There is nothing to send.")
         return (*self.sent, *ask)
 
@@ -144,7 +198,14 @@ class Transcript:
         messages = (*before, *answer)
         turns = (*self.turns, Kept(len(messages), stop_reason))
         start = len(before) if any(map(_stands_for_all, blocks)) else self.start
-        return attrs.evolve(self, messages=messages, start=start, turns=turns, staged=Staged())
+        return attrs.evolve(
+            self,
+            messages=messages,
+            start=start,
+            turns=turns,
+            has_system=self.has_system or _has_system(asked[len(self.messages) - self.start :]),
+            staged=Staged(),
+        )
 
     def rewound(self, turns: int) -> Self:
         """The transcript without its last turns, and with nothing staged.
@@ -157,19 +218,48 @@ class Transcript:
         kept = self.turns[:-turns]
         messages = self.messages[: kept[-1].end if kept else self.adopted]
         start = self.start if self.start < len(messages) else _start(messages)
-        return attrs.evolve(self, messages=messages, start=start, turns=kept, staged=Staged())
+        return attrs.evolve(
+            self,
+            messages=messages,
+            start=start,
+            turns=kept,
+            has_system=self.has_system and _has_system(messages),
+            staged=Staged(),
+        )
+
+    @property
+    def added_tools(self) -> tuple[str, ...]:
+        """The names of the tools that came in by the way and were not taken away since, staged ones included."""
+        names: dict[str, None] = {}
+        blocks = (
+            block
+            for message in (*self.sent, {"role": "system", "content": self.staged.asides})
+            if message["role"] == "system"
+            for block in as_blocks(message["content"])
+        )
+        for block in blocks:
+            match block:
+                case {"type": "tool_addition", "tool": {"definition": {"name": str(name)}}}:
+                    names[name] = None
+                case {"type": "tool_removal", "tool": {"name": str(name)}}:
+                    names.pop(name, None)
+        return tuple(names)
 
     @property
     def _awaits_reply(self) -> bool:
         """Whether the history alone is a request: it ends with the user, or with a reply that was paused."""
         if self.turns and self.turns[-1].stop_reason in _PAUSES:
             return True
-        return bool(self.messages) and self.messages[-1]["role"] == "user"
+        return bool(self.messages) and self.messages[-1]["role"] != "assistant"
 
     def _check_not_ended(self) -> None:
         stop_reason = self.turns[-1].stop_reason if self.turns else None
         if stop_reason in _ENDINGS:
             raise ConversationEndedError(stop_reason, remedy=_ENDINGS[stop_reason])
+
+
+def _has_system(messages: Iterable[Json]) -> bool:
+    return any(message["role"] == "system" for message in messages)
 
 
 def _stands_for_all(block: Json) -> bool:
@@ -276,6 +366,8 @@ def _check_tool_results(before: Sequence[Json], messages: Sequence[Json]) -> Non
     pending: set[str] = set(_tool_use_ids(before[-1])) if before else set()
     after_user = False
     for message in messages:
+        if message["role"] == "system":
+            continue
         results = set(_tool_result_ids(message))
         if results - pending:
             raise OrphanToolResultError(sorted(results - pending))

@@ -19,6 +19,7 @@ WHY: Final = {
     "border": "border: what stands before it is shared by other requests",
     "tail": "tail: written now, read by the next request",
     "anchor": "anchor: the tail of the last turn",
+    "pin": "pin: the end of a turn you want to go back to",
     "edge": "edge: the end of what stays when thinking is dropped or a tool result cleared",
     "own": "your own",
 }
