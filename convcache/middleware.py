@@ -4,7 +4,6 @@ Runs inside the SDK's retry loop, once for each HTTP attempt, so it plans from t
 was answered. A shell: it has the clock and passes requests on; what they become is in `books`.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,6 +12,7 @@ from threading import Lock
 from typing import Any, Final, cast
 
 import attrs
+import httpx2
 from anthropic import APIRequest, APIResponse, AsyncAPIResponse, AsyncCallNext, CallNext, Middleware
 from cachetools import LRUCache
 
@@ -25,7 +25,7 @@ from convcache.core.policy import Policy
 from convcache.core.prompt import CountTokens, Node, Prompt
 from convcache.core.usage import Bill, Costs, Usage, UsageMeter
 from convcache.observe import emit
-from convcache.taps import derived, tapped
+from convcache.taps import derived, events_of, overheard, tapped
 
 MAX_REMEMBERED: Final = 20_000
 """Requests remembered, some 1 kB each, up to two keys for one. A conversation that is forgotten is planned like a new
@@ -83,8 +83,8 @@ class CacheMiddleware(Middleware):
     Use one for each client, outside (before) the SDK's own fallback middleware. It changes nothing in a request but
     `cache_control`, and strings of the user and of the system into the text blocks they stand for.
 
-    Booked is what was seen: not a reply read as raw bytes (`with_streaming_response`), nor a stream that is closed
-    before its first event.
+    Replies are booked as their caller reads them, as objects, events or bytes. Not booked are those of which nothing is
+    read, whole bodies that are left before their end, and Bedrock's event streams where they are read as bytes.
 
     ```python
     client = Anthropic(middleware=[CacheMiddleware()])
@@ -132,12 +132,15 @@ class CacheMiddleware(Middleware):
         if attempt is None:
             return call_next(request)
         response = call_next(attempt.request)
+        if not isinstance(
+            response, APIResponse
+        ):  # an inner middleware answered, with what the SDK would return
+            return response
         if attempt.may_be_refused(response) and attempt.gives_up(said := response.read()):
             response = call_next(attempt.request)
             attempt.refused(response, said)
         attempt.books = self._books_of(response, attempt.books)
-        if attempt.is_readable(response):
-            attempt.book_body(response.read())
+        attempt.listen(response)
         return response
 
     async def handle_async(self, request: APIRequest, call_next: AsyncCallNext) -> AsyncAPIResponse[Any]:
@@ -146,12 +149,13 @@ class CacheMiddleware(Middleware):
         if attempt is None:
             return await call_next(request)
         response = await call_next(attempt.request)
+        if not isinstance(response, AsyncAPIResponse):
+            return response
         if attempt.may_be_refused(response) and attempt.gives_up(said := await response.read()):
             response = await call_next(attempt.request)
             attempt.refused(response, said)
         attempt.books = self._books_of(response, attempt.books)
-        if attempt.is_readable(response):
-            attempt.book_body(await response.read())
+        attempt.listen(response)
         return response
 
     def _books_of(self, response: APIResponse[Any] | AsyncAPIResponse[Any], asked: Books) -> Books:
@@ -279,17 +283,21 @@ class _Attempt:
         if response.http_response.is_success:
             self.books.refused(self.body, said.decode(errors="replace"))
 
-    def is_readable(self, response: APIResponse[Any] | AsyncAPIResponse[Any]) -> bool:
-        """Whether the reply is a whole message that nobody else is reading as a stream."""
-        headers = {name.lower(): value for name, value in self.original.headers.items()}
-        raw_stream = headers.get("x-stainless-raw-response") == "stream"
-        return response.http_response.is_success and not self.original.stream and not raw_stream
-
-    def book_body(self, body: bytes) -> None:
-        """Book a reply that came in one piece. What is no message is the caller's to deal with."""
+    def listen(self, response: APIResponse[Any] | AsyncAPIResponse[Any]) -> None:
+        """Hear the reply as its caller reads it."""
         with self.books.failing_open("booking"):
-            self._book(Bill.of(json.loads(body)["usage"]))
-        self.finish()
+            if response.http_response.is_success:
+                overheard(response, self.heard)
+
+    def heard(self, reply: httpx2.Response) -> None:
+        """Book the reply by what was read of its bytes, unless its events are being booked."""
+        if self.turn is None:
+            with self.books.failing_open("booking"):
+                for event in events_of(reply):
+                    self.meter.feed(event)
+                if self.meter.bill is not None:
+                    self._book(self.meter.bill)
+            self.finish()
 
     def feed(self, event: Any) -> None:
         """Take an event of the stream: the first one tells the bill, the last ones the reply's tokens."""

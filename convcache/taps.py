@@ -1,16 +1,21 @@
-"""The one place that touches the SDK's request objects and streams: a body put in, a stream listened to.
+"""The one place that touches the SDK's request objects and streams: a body put in, a reply listened to.
 
 `APIRequest` and `Stream` are public; the type of `APIRequest.options` is not, so nothing else here reads it.
-Written against anthropic 2.12.
+Written against anthropic 2.12 and httpx2 2.16.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any, get_origin
 
-from anthropic import APIRequest, AsyncStream
+import httpx2
+from anthropic import APIRequest, APIResponse, AsyncAPIResponse, AsyncStream, Stream
 
 Feed = Callable[[Any], None]
 Finish = Callable[[], None]
+Hear = Callable[[httpx2.Response], None]
 
 
 def derived(request: APIRequest, *, body: dict[str, Any], stream_cls: Any) -> APIRequest:
@@ -85,3 +90,76 @@ def _async_tap(stream_cls: Any, feed: Feed, finish: Finish) -> Any:
             await super().close()
 
     return Tapped
+
+
+def overheard(response: APIResponse[Any] | AsyncAPIResponse[Any], hear: Hear) -> None:
+    """Listen to a body while its caller reads it: once it is closed, `hear` is given a copy of what was read."""
+    reply = response.http_response
+    headers = {name: reply.headers.get(name, "") for name in ("content-type", "content-encoding")}
+    if reply.is_closed:
+        del headers["content-encoding"]
+        hear(httpx2.Response(200, headers=headers, content=reply.content))
+        return
+
+    def closed(read: bytes) -> None:
+        hear(httpx2.Response(200, headers=headers, stream=httpx2.ByteStream(read)))
+
+    reply.stream = (_AsyncTee if isinstance(response, AsyncAPIResponse) else _SyncTee)(reply.stream, closed)
+
+
+def events_of(reply: httpx2.Response) -> Iterator[dict[str, Any]]:
+    """The events of a reply that came as JSON or as server-sent events, as far as they are whole. A reply in one piece
+    is its own first event."""
+    with suppress(ValueError, httpx2.DecodingError):
+        if reply.headers["content-type"].startswith("text/event-stream"):
+            yield from (event.json() for event in Stream.raw_events(reply) if event.data)
+        else:
+            yield {"type": "message_start", "message": {"usage": json.loads(reply.read())["usage"]}}
+
+
+class _Tee:
+    """A body that is listened to; the rest of it is the same in both colours."""
+
+    def __init__(self, body: Any, closed: Callable[[bytes], None]) -> None:
+        self._body, self._closed = body, closed
+        self._read: list[bytes] = []
+
+    @property
+    def elapsed(self) -> timedelta | None:
+        """What `httpx2.Response.elapsed` asks the body for."""
+        return getattr(self._body, "elapsed", None)
+
+    def _tell(self) -> None:
+        read, self._read = self._read, []
+        self._closed(b"".join(read))
+
+
+class _SyncTee(_Tee, httpx2.SyncByteStream):
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._body:
+            self._read.append(chunk)
+            yield chunk
+
+    def close(self) -> None:
+        try:
+            self._body.close()
+        finally:
+            self._tell()
+
+
+class _AsyncTee(_Tee, httpx2.AsyncByteStream):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        chunks = aiter(self._body)
+        try:
+            async for chunk in chunks:
+                self._read.append(chunk)
+                yield chunk
+        finally:
+            if isinstance(chunks, AsyncGenerator):
+                await chunks.aclose()
+
+    async def aclose(self) -> None:
+        try:
+            await self._body.aclose()
+        finally:
+            self._tell()
