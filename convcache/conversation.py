@@ -6,7 +6,7 @@ changes, is in `state`.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, ClassVar, Generic, Self, TypeVar, Unpack, cast
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, Unpack, cast, overload
 
 from anthropic import (
     Anthropic,
@@ -19,7 +19,13 @@ from anthropic import (
     AsyncAnthropicVertex,
     BadRequestError,
 )
-from anthropic.lib.tools import BetaToolLike
+from anthropic.lib.tools import (
+    BetaAsyncStreamingToolRunner,
+    BetaAsyncToolRunner,
+    BetaStreamingToolRunner,
+    BetaToolLike,
+    BetaToolRunner,
+)
 from anthropic.types import Message, MessageParam, TextBlockParam, ToolUnionParam
 from anthropic.types.beta import BetaMessage, BetaMessageParam, BetaToolUnionParam
 from pydantic import BaseModel
@@ -30,7 +36,8 @@ from convcache.core.policy import Policy
 from convcache.core.prompt import CountTokens
 from convcache.core.usage import Costs, Usage
 from convcache.observe import emit
-from convcache.request import RequestOptions, TurnOptions, countable, is_beta
+from convcache.request import Reply, RequestOptions, TurnOptions, countable, definitions, is_beta
+from convcache.runner import TurnsOf
 from convcache.state import ConversationState, Pending
 from convcache.streaming import AsyncConversationStream, ConversationStream
 
@@ -208,6 +215,27 @@ class _BaseConversation(Generic[ClientT]):
         """
         self._state.rewind(turns)
 
+    def _runner(
+        self,
+        content: Content | None,
+        options: TurnOptions,
+        *,
+        stream: bool,
+        context: Content | None,
+        max_iterations: int | None,
+    ) -> Any:
+        request = self._state.request(content, options, context=context)
+        tools = self._state.runnable_tools(request)
+        turns = TurnsOf(self._state, handed=definitions(tools), sent=request.get("tools") or [])
+        client = cast("Any", self._client)
+        client = client.copy(middleware=[turns, *client.middleware])
+        return client.beta.messages.tool_runner(
+            **{**request, "messages": list(request["messages"]), "tools": tools},
+            stream=stream,
+            max_iterations=max_iterations,
+            thread=False,
+        )
+
     def fork(self) -> Self:
         """A new, independent conversation that goes on from here, shares the cache, and has books of its own.
 
@@ -257,7 +285,7 @@ class Conversation(_BaseConversation[SyncClient]):
         """
         with self._state.turn(content, this_turn_only, context=context) as pending:
             reply: Message = self._call(pending, lambda messages: messages.create(**pending.body))
-            self._state.answered(pending, reply)
+            self._state.answered(pending, Reply.of(reply))
         return reply
 
     @contextmanager
@@ -288,6 +316,63 @@ class Conversation(_BaseConversation[SyncClient]):
             finally:
                 stream._tap.settle(opened)  # noqa: SLF001 - the other half of the stream
 
+    @overload
+    def tool_runner(
+        self,
+        content: Content | None = None,
+        *,
+        stream: Literal[False] = False,
+        context: Content | None = None,
+        max_iterations: int | None = None,
+        **this_turn_only: Unpack[TurnOptions],
+    ) -> BetaToolRunner[None]: ...
+
+    @overload
+    def tool_runner(
+        self,
+        content: Content | None = None,
+        *,
+        stream: Literal[True],
+        context: Content | None = None,
+        max_iterations: int | None = None,
+        **this_turn_only: Unpack[TurnOptions],
+    ) -> BetaStreamingToolRunner[None]: ...
+
+    def tool_runner(
+        self,
+        content: Content | None = None,
+        *,
+        stream: bool = False,
+        context: Content | None = None,
+        max_iterations: int | None = None,
+        **this_turn_only: Unpack[TurnOptions],
+    ) -> BetaToolRunner[None] | BetaStreamingToolRunner[None]:
+        """The SDK's own tool loop, on this conversation: it runs the tools that the model calls until it stops calling.
+
+        Each answered request of the loop is a turn. The tools that are run are the `@beta_tool` functions among the
+        conversation's `tools`.
+
+        ```python
+        conversation = Conversation(Anthropic(), model="claude-opus-5", max_tokens=1024, tools=[get_weather])
+        for message in conversation.tool_runner("What is the weather in Paris?"):
+            print(message.content)
+        ```
+
+        Args:
+            content: What the user says; see `send`.
+            stream: Yield each reply as the SDK's stream.
+            context: What is true for this turn only; see `send`.
+            max_iterations: The most requests that the loop sends.
+            **this_turn_only: Request fields for this loop.
+
+        Raises:
+            ConversationError: The first request cannot be sent. Nothing was sent.
+        """
+        runner: BetaToolRunner[None] | BetaStreamingToolRunner[None] = self._runner(
+            content, this_turn_only, stream=stream, context=context, max_iterations=max_iterations
+        )
+        return runner
+
     def count_tokens(self, content: Content | None = None, **this_turn_only: Unpack[TurnOptions]) -> int:
         """Ask the API how many prompt tokens a turn would have. Nothing is billed, and the history is as it was;
         until the next bill, estimates are made with that.
@@ -309,11 +394,11 @@ class Conversation(_BaseConversation[SyncClient]):
             try:
                 return call(messages)
             except BadRequestError as error:
-                if not self._state.recovers_from(pending, error):
+                if not self._state.recovers_from(pending, str(error)):
                     raise
                 refusal = error
             answer = call(messages)
-            self._state.refused(pending, refusal)
+            self._state.refused(pending, str(refusal))
             return answer
 
 
@@ -339,7 +424,7 @@ class AsyncConversation(_BaseConversation[AsyncClient]):
         """Send a turn and return the reply; see `Conversation.send`."""
         with self._state.turn(content, this_turn_only, context=context) as pending:
             reply: Message = await self._call(pending, lambda messages: messages.create(**pending.body))
-            self._state.answered(pending, reply)
+            self._state.answered(pending, Reply.of(reply))
         return reply
 
     @asynccontextmanager
@@ -367,6 +452,44 @@ class AsyncConversation(_BaseConversation[AsyncClient]):
                 finally:
                     stream._tap.settle(opened)  # noqa: SLF001 - the other half of the stream
 
+    @overload
+    def tool_runner(
+        self,
+        content: Content | None = None,
+        *,
+        stream: Literal[False] = False,
+        context: Content | None = None,
+        max_iterations: int | None = None,
+        **this_turn_only: Unpack[TurnOptions],
+    ) -> BetaAsyncToolRunner[None]: ...
+
+    @overload
+    def tool_runner(
+        self,
+        content: Content | None = None,
+        *,
+        stream: Literal[True],
+        context: Content | None = None,
+        max_iterations: int | None = None,
+        **this_turn_only: Unpack[TurnOptions],
+    ) -> BetaAsyncStreamingToolRunner[None]: ...
+
+    def tool_runner(
+        self,
+        content: Content | None = None,
+        *,
+        stream: bool = False,
+        context: Content | None = None,
+        max_iterations: int | None = None,
+        **this_turn_only: Unpack[TurnOptions],
+    ) -> BetaAsyncToolRunner[None] | BetaAsyncStreamingToolRunner[None]:
+        """The SDK's own tool loop, on this conversation; see `Conversation.tool_runner`. The tools are
+        `@beta_async_tool` functions."""
+        runner: BetaAsyncToolRunner[None] | BetaAsyncStreamingToolRunner[None] = self._runner(
+            content, this_turn_only, stream=stream, context=context, max_iterations=max_iterations
+        )
+        return runner
+
     async def count_tokens(
         self, content: Content | None = None, **this_turn_only: Unpack[TurnOptions]
     ) -> int:
@@ -385,9 +508,9 @@ class AsyncConversation(_BaseConversation[AsyncClient]):
             try:
                 return await call(messages)
             except BadRequestError as error:
-                if not self._state.recovers_from(pending, error):
+                if not self._state.recovers_from(pending, str(error)):
                     raise
                 refusal = error
             answer = await call(messages)
-            self._state.refused(pending, refusal)
+            self._state.refused(pending, str(refusal))
             return answer

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
+import attrs
 import httpx2
 from anthropic.types import (
     DiagnosticsParam,
+    Message,
     MessageCountTokensParams,
     MetadataParam,
     OutputConfigParam,
@@ -25,6 +27,7 @@ from anthropic.types import (
 from anthropic.types.beta import (
     BetaCompactionConfigParam,
     BetaContextManagementConfigParam,
+    BetaMessage,
     BetaRequestMCPServerURLDefinitionParam,
 )
 from anthropic.types.beta import MessageCountTokensParams as BetaMessageCountTokensParams
@@ -67,6 +70,26 @@ class TurnOptions(RequestOptions, total=False):
     max_tokens: int
     system: str | Iterable[TextBlockParam] | None
     tools: Iterable[ToolUnionParam]
+
+
+@attrs.frozen
+class Reply:
+    """What came back, as plain JSON.
+
+    Attributes:
+        content: Its blocks.
+        stop_reason: Why the model stopped.
+        usage: What the API billed.
+    """
+
+    content: list[dict[str, Any]]
+    stop_reason: str | None
+    usage: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, message: Message | BetaMessage) -> "Reply":
+        """A reply of the SDK."""
+        return cls(plain(message.content), message.stop_reason, plain(message.usage))
 
 
 NOT_IN_THE_BODY = frozenset({"betas", "extra_headers", "extra_query", "extra_body", "timeout"})

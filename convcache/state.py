@@ -4,7 +4,7 @@ Assembles each turn's request and records what its reply changes. Trouble in pla
 event and never fails a turn; trouble in the history is an error before anything is sent.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from datetime import datetime
@@ -12,8 +12,6 @@ from threading import Lock
 from typing import Any, Self
 
 import attrs
-from anthropic import BadRequestError
-from anthropic.types import Message
 
 from convcache.books import Books, Clock
 from convcache.core.blocks import unmarked
@@ -25,6 +23,7 @@ from convcache.core.transcript import Transcript
 from convcache.core.usage import Bill, Costs, Usage
 from convcache.errors import SystemMessagesRefusedError, TurnInProgressError
 from convcache.request import (
+    Reply,
     RequestOptions,
     TurnOptions,
     as_sent,
@@ -32,6 +31,7 @@ from convcache.request import (
     checked,
     definitions,
     is_given,
+    is_runnable,
     needed_betas,
     plain,
     with_betas,
@@ -51,6 +51,7 @@ class Pending:
 
     Attributes:
         request: The request as the conversation's fields and history make it, without our breakpoints.
+        transcript: The history that the turn goes on from.
         started: When it was started.
         body: The arguments of `messages.create`: the request, with the planned breakpoints.
         plan: What was planned, unless planning failed or the plan was refused.
@@ -58,6 +59,7 @@ class Pending:
     """
 
     request: dict[str, Any]
+    transcript: Transcript
     started: datetime
     body: dict[str, Any] = attrs.field(default=attrs.Factory(lambda self: self.request, takes_self=True))
     plan: Plan | None = None
@@ -81,6 +83,7 @@ class ConversationState:
         self._clock = clock
         self._transcript = Transcript.adopting(plain(messages))
         self._betas = needed_betas(self._transcript.messages)
+        self._runnable = _by_name(fields["tools"])
         self._kept: tuple[_KeptTurn, ...] = ()
         self._pins: tuple[Node, ...] = ()
         self._ledger = books.opened()
@@ -90,7 +93,8 @@ class ConversationState:
     @property
     def messages(self) -> list[dict[str, Any]]:
         """A copy of the history and of what is staged, without breakpoints."""
-        everything = (*self._transcript.sent, *self._transcript.staged.messages)
+        staged = self._transcript.staged.with_asides(takes_system=model(self._fields["model"]).takes_system)
+        everything = (*self._transcript.sent, *staged.messages)
         return [deepcopy(unmarked(message)) for message in everything]
 
     @property
@@ -117,15 +121,17 @@ class ConversationState:
         """Change fields of all later turns."""
         with self._alone():
             self._fields = {**self._fields, **checked(options, TurnOptions)}
+            self._runnable = {**self._runnable, **_by_name(options.get("tools") or ())}
 
     def note(self, text: str) -> None:
         """Stage a note to the model."""
         with self._alone():
             self._transcript = self._transcript.aside({"type": "text", "text": text})
 
-    def add_tools(self, tools: Iterable[object]) -> None:
+    def add_tools(self, tools: Sequence[object]) -> None:
         """Give the model more tools from the next turn on."""
         added = definitions(tools)
+        self._runnable = {**self._runnable, **_by_name(tools)}
         blocks = [
             {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": tool}}
             for tool in added
@@ -179,29 +185,53 @@ class ConversationState:
     ) -> Iterator[Pending]:
         """A turn, from its request to its end. What is not kept in between leaves no trace in the history."""
         with self._alone():
-            yield self._start(self.request(content, options, context=context))
+            yield self._start(self.request(content, options, context=context), self._transcript)
 
-    def recovers_from(self, pending: Pending, error: BadRequestError) -> bool:
+    def followed(self, request: dict[str, Any]) -> Pending:
+        """A turn of a loop of somebody else's, which sends the history itself."""
+        with self._alone():
+            transcript = self._transcript.followed(request["messages"])
+            messages = (*transcript.sent, *transcript.staged.messages)
+            return self._start({**request, "messages": messages}, transcript)
+
+    def ended(self, pending: Pending, *, reply: Reply | None = None, bill: Bill | None = None) -> None:
+        """The end of such a turn: with its whole reply, or with what it was billed until nobody read on."""
+        with self._alone():
+            if reply is not None:
+                self.answered(pending, reply)
+            elif bill is not None:
+                self.settle(pending, bill, kept=False)
+
+    def runnable_tools(self, request: Mapping[str, Any]) -> list[Any]:
+        """The tools of a request and those that came in by the way, as what the SDK can run where it can."""
+        tools = request.get("tools") or ()
+        added = [self._runnable[name] for name in self._transcript.added_tools if name in self._runnable]
+        return [*(self._runnable.get(tool.get("name"), tool) for tool in tools), *added]
+
+    def recovers_from(self, pending: Pending, message: str) -> bool:
         """Whether the request is worth sending again as its caller wrote it: our breakpoints may be refused."""
-        if pending.body is pending.request or not self._books.is_about_us(str(error)):
+        if pending.body is pending.request or not self._books.is_about_us(message):
             return False
         pending.plan, pending.body = None, pending.request
         return True
 
-    def refused(self, pending: Pending, error: BadRequestError) -> None:
+    def refused(self, pending: Pending, message: str) -> None:
         """Our breakpoints were refused: the request went through without them."""
-        self._books.refused(pending.request, str(error))
+        self._books.refused(pending.request, message)
 
-    def answered(self, pending: Pending, reply: Message) -> None:
+    def answered(self, pending: Pending, reply: Reply) -> None:
         """Keep the turn of a whole reply, and book it. One that only pre-warmed the cache is no turn."""
         kept = pending.request.get("max_tokens") != 0
         if kept:
-            asked, blocks = pending.request["messages"], plain(reply.content)
-            self._betas |= needed_betas(asked[len(self._transcript.sent) :])
-            self._transcript = self._transcript.answered(asked, blocks, reply.stop_reason)
-            self._kept = (*self._kept, _KeptTurn(None, pending.plan.tail if pending.plan else None))
+            before, asked = pending.transcript, pending.request["messages"]
+            self._betas |= needed_betas(asked[len(before.sent) :])
+            self._transcript = before.answered(asked, reply.content, reply.stop_reason)
+            self._kept = (
+                *self._kept[: len(before.turns)],
+                _KeptTurn(None, pending.plan.tail if pending.plan else None),
+            )
         with self._books.failing_open("booking"):
-            self.settle(pending, Bill.of(plain(reply.usage)), kept=kept)
+            self.settle(pending, Bill.of(reply.usage), kept=kept)
         if kept:
             self._kept = (*self._kept[:-1], attrs.evolve(self._kept[-1], turn=pending.turn))
 
@@ -245,8 +275,8 @@ class ConversationState:
         with self._books.failing_open("planning"):
             self._ledger = self._books.measured(self._ledger, as_sent(request) or request, tokens)
 
-    def _start(self, request: dict[str, Any]) -> Pending:
-        pending = Pending(request, self._clock())
+    def _start(self, request: dict[str, Any], transcript: Transcript) -> Pending:
+        pending = Pending(request, transcript, self._clock())
         seen = as_sent(pending.request)
         prompt = None if seen is None else self._books.prompt(seen, self._ledger, grown_from=self._prompt)
         if prompt is not None:
@@ -265,3 +295,8 @@ class ConversationState:
             yield
         finally:
             self._busy.release()
+
+
+def _by_name(tools: Iterable[Any]) -> dict[str, Any]:
+    """Those of the tools that the SDK can run."""
+    return {str(tool.to_dict().get("name")): tool for tool in tools if is_runnable(tool)}

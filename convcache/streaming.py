@@ -12,7 +12,7 @@ from anthropic import AsyncMessageStream, MessageStream, ParsedMessageStreamEven
 from anthropic.types import Message
 
 from convcache.core.usage import UsageMeter
-from convcache.request import plain
+from convcache.request import Reply, plain
 from convcache.state import ConversationState, Pending
 
 StreamT = TypeVar("StreamT", bound=MessageStream[None] | AsyncMessageStream[None])
@@ -42,7 +42,7 @@ class _Tap:
         """Keep the turn if its reply is whole; book what was billed in any case. Once the reply has started, that
         is known."""
         if self.meter.complete:
-            self.state.answered(self.pending, stream.current_message_snapshot)
+            self.state.answered(self.pending, Reply.of(stream.current_message_snapshot))
         elif self.meter.bill is not None:
             self.state.settle(self.pending, self.meter.bill, kept=False)
 

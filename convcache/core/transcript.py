@@ -189,6 +189,18 @@ class Transcript:
             raise EmptyMessageError("There is nothing to send.")
         return (*self.sent, *ask)
 
+    def followed(self, messages: Sequence[Json]) -> Self:
+        """The transcript that goes on as somebody else sends it: what it shares with these messages, and the others
+        staged."""
+        before = self.sent
+        shared = next(
+            (i for i, (old, new) in enumerate(zip(before, messages, strict=False)) if old != new),
+            min(len(before), len(messages)),
+        )
+        kept = tuple(turn for turn in self.turns if turn.end <= self.start + shared)
+        history = self if shared == len(before) else self._cut(self.start + shared, kept)
+        return attrs.evolve(history, staged=Staged(tuple(messages[shared:])))
+
     def answered(self, asked: Sequence[Json], reply: Sequence[Json], stop_reason: str | None) -> Self:
         """The transcript after a turn. What the API gives and does not take back would end the conversation: empty
         text is left out, and so is a message of nothing else; half a character becomes the mark of a lost one."""
@@ -216,13 +228,16 @@ class Transcript:
         if not 1 <= turns <= len(self.turns):
             raise ValueError(f"cannot rewind {turns} turns of a conversation that has {len(self.turns)}")
         kept = self.turns[:-turns]
-        messages = self.messages[: kept[-1].end if kept else self.adopted]
-        start = self.start if self.start < len(messages) else _start(messages)
+        return self._cut(kept[-1].end if kept else self.adopted, kept)
+
+    def _cut(self, end: int, turns: tuple[Kept, ...]) -> Self:
+        messages = self.messages[:end]
         return attrs.evolve(
             self,
             messages=messages,
-            start=start,
-            turns=kept,
+            start=self.start if self.start < len(messages) else _start(messages),
+            adopted=min(self.adopted, end),
+            turns=turns,
             has_system=self.has_system and _has_system(messages),
             staged=Staged(),
         )
