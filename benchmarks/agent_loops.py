@@ -1,4 +1,4 @@
-"""What an agent loop costs: 60 requests by five loops, each through convcache and by the caching it has of its own.
+"""What an agent loop costs: 60 requests by six loops, each through convcache and by the caching it has of its own.
 
     python -m benchmarks.agent_loops [--json]
 
@@ -131,6 +131,11 @@ def conversation(api: Api) -> None:
         reply = chat.send(results(reply))
 
 
+def conversation_runner(api: Api) -> None:
+    chat = Conversation(Anthropic(base_url=api.url, api_key="x"), **REQUEST, tools=[beta_tool(find)])
+    chat.tool_runner(TASK).until_done()
+
+
 def langchain(api: Api) -> None:
     options: Any = {"base_url": api.url, "api_key": "x", "max_tokens": 4_000, "thinking": THINKING}
     model = ChatAnthropic(model_name=REQUEST["model"], **options)
@@ -157,7 +162,8 @@ def pydantic_ai(api: Api) -> None:
 WAYS: Final[dict[str, Callable[[Api], None]]] = {
     "raw loop": raw_loop,
     "tool_runner": tool_runner,
-    "Conversation": conversation,
+    "Conversation.send": conversation,
+    "Conversation.tool_runner": conversation_runner,
     "LangChain": langchain,
     "pydantic-ai": pydantic_ai,
 }
@@ -199,10 +205,10 @@ def main() -> None:
     if options.json:
         print(json.dumps(table))
         return
-    print(f"{'cost over floor':16}" + "".join(f"{name + ': convcache':>20}{'own':>8}" for name in PLATFORMS))
+    print(f"{'cost over floor':24}" + "".join(f"{name + ': convcache':>20}{'own':>8}" for name in PLATFORMS))
     for name, cells in table.items():
         ratios = (f"{cell['convcache']:20.3f}{cell.get('own', nan):8.3f}" for cell in cells.values())
-        print(f"{name:16}" + "".join(ratios).replace("nan", "  -"))
+        print(f"{name:24}" + "".join(ratios).replace("nan", "  -"))
 
 
 def _cells(name: str, platform: Platform) -> dict[str, float]:
