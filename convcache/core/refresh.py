@@ -1,0 +1,301 @@
+"""The idle decision: let a cache entry lapse, keep it alive, or upgrade it to an hour, whichever should cost least.
+
+An optimal-stopping problem over the distribution of the gap: at every deadline the cost of letting go (the prefix is
+written again if the next request comes too late) is held against the cost of another period and of what can be done
+at its end. Knows tokens, prices and lifetimes; no breakpoints, no conversations, and no clock but the argument `at`.
+
+Costs are counted above those of a next request that finds everything warm, in tokens at the input price.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from typing import Final, Literal, NamedTuple
+
+import attrs
+
+from convcache.core.blocks import Ttl
+from convcache.core.catalog import Prices
+from convcache.core.clock import TTL
+from convcache.core.rhythm import Gaps
+
+Action = Literal["lapse", "keep_alive", "upgrade"]
+"""`lapse`: send nothing. `keep_alive`: read the prefix for another period of its TTL. `upgrade`: write the reply behind
+it for an hour, which reads the prefix as well."""
+
+_FIVE, _HOUR = TTL["5m"].total_seconds(), TTL["1h"].total_seconds()
+_MILLION: Final = Decimal(1_000_000)
+_DAY: Final = 86_400.0
+
+
+@attrs.frozen(kw_only=True)
+class Caution:
+    """Within which bounds an idle conversation is kept warm.
+
+    Attributes:
+        margin: How long before an entry expires a keep-alive has to start: what the network and the scheduler may
+            take. An entry's lifetime counts from the start of the request that used it last, so a slow reply
+            shortens the wait, not the margin.
+        min_saving: Dollars that keeping warm has to save by expectation; what saves less is left to lapse.
+        upgrades: Whether an upgrade may be considered. That its hour holds is documented nowhere.
+    """
+
+    margin: timedelta = timedelta(seconds=15)
+    min_saving: Decimal = Decimal(0)
+    upgrades: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class Idle:
+    """A conversation that waits for its next request.
+
+    Attributes:
+        since: When its last request started, keep-alives not counted.
+        tokens: The prefix that its tail's entry holds.
+        ttl: The lifetime of that entry.
+        expires: When that entry lapses unless it is used.
+        reply: Tokens that an upgrade would write: the last reply. `None` where it cannot be upgraded, as after
+            `tool_use`.
+        hour_tokens: A shorter prefix that is held for an hour.
+        hour_expires: When that one lapses.
+    """
+
+    since: datetime
+    tokens: int
+    ttl: Ttl
+    expires: datetime
+    reply: int | None = None
+    hour_tokens: int = 0
+    hour_expires: datetime | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Decision:
+    """What to do about an idle conversation, and when.
+
+    Attributes:
+        action: What is expected to cost least.
+        due: When to do it; `None` if there is nothing to do.
+        cost: Dollars that doing it costs.
+        saving: Dollars that it saves by expectation, compared with doing nothing; its cost is deducted.
+    """
+
+    action: Action
+    due: datetime | None = None
+    cost: Decimal = Decimal(0)
+    saving: Decimal = Decimal(0)
+
+
+LAPSE: Final = Decision(action="lapse")
+
+
+def decide(idle: Idle, gaps: Gaps, prices: Prices, *, at: datetime, caution: Caution = Caution()) -> Decision:
+    """The cheapest thing to do at the next deadline of an idle conversation, should it still be idle then.
+
+    Args:
+        idle: What it holds, and until when.
+        gaps: When its next request may come, counted from the start of its last.
+        prices: Of its model.
+        at: Now. A deadline that has passed is due at once; an entry that has lapsed is not revived.
+        caution: Within which bounds.
+    """
+    due = max(at, idle.expires - caution.margin)
+    if due >= idle.expires:
+        return LAPSE
+    course = _Course.of(idle, gaps, prices, caution)
+    age = (due - idle.since).total_seconds()
+    lapsing = course.lapsed(age, (idle.expires - idle.since).total_seconds(), course.hour_ends)
+    action, cost = course.best_action(age)
+    worth = Decimal(lapsing - cost) * prices.input / _MILLION
+    if worth <= caution.min_saving:
+        return LAPSE
+    tokens = idle.tokens * prices.read
+    if action == "upgrade":
+        tokens += (idle.reply or 0) * prices.write_1h
+    return Decision(action=action, due=due, cost=tokens / _MILLION, saving=worth)
+
+
+@attrs.frozen(kw_only=True)
+class Outlook:
+    """One way a reply may turn out, for a request that has not been sent yet.
+
+    Attributes:
+        chance: How likely it is.
+        gaps: When the next request would come, counted from the start of this one.
+        reply: Tokens an upgrade would write, `None` where none would be possible.
+    """
+
+    chance: float
+    gaps: Gaps
+    reply: int | None
+
+
+def lifetime(
+    new: int,
+    outlooks: Iterable[Outlook],
+    prices: Prices,
+    *,
+    held: int = 0,
+    held_ttl: Ttl = "5m",
+    caution: Caution = Caution(),
+) -> Ttl | None:
+    """Which lifetime the tail of a request should be written with, if any, given what will be done when it idles.
+
+    Args:
+        new: Tokens that would be written.
+        outlooks: How the reply may turn out.
+        prices: Of the model.
+        held: Tokens before them that are warm and will be read.
+        held_ttl: The lifetime of their entry.
+        caution: Within which bounds the conversation will be kept warm.
+
+    Returns:
+        `"5m"`, `"1h"`, or `None` if the write is not worth its premium.
+    """
+    outlooks = tuple(outlooks)
+    if _is_plain(new, held, outlooks, Ratios.of(prices)):
+        return "5m"
+    costs: dict[Ttl | None, float] = dict.fromkeys(("5m", "1h", None), 0.0)
+    for look in outlooks:
+        course = _Course(
+            gaps=look.gaps,
+            prices=Ratios.of(prices),
+            margin=caution.margin.total_seconds(),
+            tokens=held + new,
+            reply=look.reply if caution.upgrades else None,
+            hour_tokens=held if held_ttl == "1h" else 0,
+            hour_ends=_HOUR if held_ttl == "1h" else 0.0,
+        )
+        unwritten = attrs.evolve(course, tokens=held, hour_tokens=0, hour_ends=0.0)
+        write_5m, write_1h, _, loss = course.prices
+        costs["5m"] += look.chance * (write_5m * new + course.idling("5m"))
+        costs["1h"] += look.chance * (write_1h * new + course.idling("1h"))
+        costs[None] += look.chance * (
+            new + loss * new * (1 - look.gaps.gone) + (unwritten.idling(held_ttl) if held else 0.0)
+        )
+    if held and held_ttl == "5m" and not caution.upgrades:
+        # An hour above what lives five minutes is the same undocumented hope as an upgrade.
+        del costs["1h"]
+    return min(costs, key=lambda ttl: costs[ttl])
+
+
+def _is_plain(new: int, held: int, outlooks: Iterable[Outlook], prices: "Ratios") -> bool:
+    """Whether so many come back within five minutes that neither an hour nor no write can be cheaper."""
+    soon = sum(look.chance * (1 - look.gaps.outlast(_FIVE)) for look in outlooks)
+    lost = sum(look.chance * (look.gaps.outlast(_FIVE) - look.gaps.gone) for look in outlooks)
+    hour = (prices.write_1h - prices.write_5m) * new
+    return prices.loss * lost * (held + new) <= hour and prices.write_5m - 1 <= prices.loss * soon
+
+
+class Ratios(NamedTuple):
+    """Prices in units of the input price."""
+
+    write_5m: float
+    write_1h: float
+    read: float
+    loss: float
+    """What a token costs that has to be written again instead of read."""
+
+    @classmethod
+    @lru_cache
+    def of(cls, prices: Prices) -> "Ratios":
+        write_5m, read = float(prices.write_5m / prices.input), float(prices.read / prices.input)
+        return cls(write_5m, float(prices.write_1h / prices.input), read, write_5m - read)
+
+
+@attrs.frozen(kw_only=True)
+class _Course:
+    """What an idle conversation costs from some age on, under the best that can be done. Ages are in seconds."""
+
+    gaps: Gaps
+    prices: Ratios
+    margin: float
+    tokens: int
+    reply: int | None = None
+    hour_tokens: int = 0
+    hour_ends: float = 0.0
+    is_hour: bool = False
+
+    @classmethod
+    def of(cls, idle: Idle, gaps: Gaps, prices: Prices, caution: Caution) -> "_Course":
+        ends = idle.hour_expires
+        return cls(
+            gaps=gaps,
+            prices=Ratios.of(prices),
+            margin=caution.margin.total_seconds(),
+            tokens=idle.tokens,
+            reply=idle.reply if caution.upgrades and idle.ttl == "5m" else None,
+            hour_tokens=idle.hour_tokens if ends is not None else 0,
+            hour_ends=(ends - idle.since).total_seconds() if ends is not None else 0.0,
+            is_hour=idle.ttl == "1h",
+        )
+
+    def best_action(self, age: float) -> tuple[Action, float]:
+        """The cheaper way to stay warm at a deadline, and what everything from there on costs with it."""
+        if self.is_hour:
+            return "keep_alive", self._renewed(age)
+        kept = self._kept(age, self._most_keep_alives)
+        upgraded = self._upgraded(age)
+        return ("upgrade", upgraded) if upgraded < kept else ("keep_alive", kept)
+
+    def lapsed(self, age: float, ends: float, hour_ends: float) -> float:
+        """Letting go of an entry that ends then; a shorter prefix may be held for longer."""
+        outlast = self.gaps.outlast
+        still, late = outlast(age), outlast(ends)
+        if still <= 0.0:
+            return 0.0
+        spared = self.hour_tokens * (late - outlast(hour_ends)) if hour_ends > ends else 0.0
+        return self.prices.loss * (self.tokens * (late - self.gaps.gone) - spared) / still
+
+    def idling(self, ttl: Ttl) -> float:
+        """All that is still to come when a request with this lifetime has just started."""
+        first = (_HOUR if ttl == "1h" else _FIVE) - self.margin
+        best = (
+            self._best_hour(first)
+            if ttl == "1h"
+            else self._best(first, self._most_keep_alives, self.hour_ends)
+        )
+        return self.gaps.outlast(first) * best
+
+    @property
+    def _most_keep_alives(self) -> int:
+        """After so many, more has been paid than a rewrite costs."""
+        return int(self.prices.loss / self.prices.read) + 1
+
+    def _best(self, age: float, keep_alives: int, hour_ends: float) -> float:
+        options = [self.lapsed(age, age + self.margin, hour_ends), self._upgraded(age)]
+        if keep_alives:
+            options.append(self._kept(age, keep_alives))
+        return min(options)
+
+    def _kept(self, age: float, keep_alives: int) -> float:
+        deadline = age + _FIVE - self.margin
+        hour_ends = age + _HOUR if self.hour_tokens else 0.0
+        return self.prices.read * self.tokens + self._still(age, deadline) * self._best(
+            deadline, keep_alives - 1, hour_ends
+        )
+
+    def _upgraded(self, age: float) -> float:
+        if self.reply is None:
+            return float("inf")
+        paid = self.prices.read * self.tokens + self.prices.write_1h * self.reply
+        return paid + self._for_an_hour(age, spared=self.reply)
+
+    def _best_hour(self, age: float) -> float:
+        lapsed = self.lapsed(age, age + self.margin, 0.0)
+        return lapsed if age > _DAY else min(lapsed, self._renewed(age))
+
+    def _renewed(self, age: float) -> float:
+        reply = self.reply or 0
+        return self.prices.read * (self.tokens + reply) + self._for_an_hour(age, spared=reply)
+
+    def _for_an_hour(self, age: float, *, spared: int) -> float:
+        """From an age on at which an hour begins, in which the next request need not write the reply."""
+        deadline = age + _HOUR - self.margin
+        warm = 1.0 - self._still(age, age + _HOUR)
+        return self._still(age, deadline) * self._best_hour(deadline) - self.prices.loss * spared * warm
+
+    def _still(self, age: float, later: float) -> float:
+        still = self.gaps.outlast(age)
+        return self.gaps.outlast(later) / still if still > 0.0 else 0.0

@@ -1,0 +1,219 @@
+"""When the next request will come: how long conversations stay idle, given what just happened.
+
+A survival table: for each *moment* and each log-spaced bin of idle time, how many conversations were still idle when
+the bin began and how many of them went on within it. A conversation that never goes on adds to the first number
+only, so the chance that there is no next request at all needs no special case. Knows nothing of caches or money.
+"""
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from datetime import timedelta
+from itertools import pairwise
+from math import log
+from typing import Any, Final, Literal, Self
+
+import attrs
+
+from convcache.core.priors import hazards
+
+Moment = Literal["tool_use", "pause_turn", "opener", "early", "settled", "ended"]
+"""What just happened.
+
+`tool_use`: the model waits for results. `pause_turn`: the server waits to be asked to go on. `opener`: the first reply
+that hands over to a person. `early`: the second to the fourth. `settled`: a later one. `ended`: a refusal, or a reply
+that was cut off by a limit.
+"""
+
+EDGES: Final[tuple[float, ...]] = tuple(float(round(30 * 2 ** (n / 2))) for n in range(24))
+"""Where bins end, in seconds: 30 s to 24 h, each a factor of the square root of two after the one before, in whole seconds. The first
+bin starts at 0. Whoever is idle for longer than the last edge counts as gone."""
+
+_BINS: Final = len(EDGES)
+_STARTS: Final = (0.0, *EDGES[:-1])
+_WIDTHS: Final = (1.0, *(log(end / start) for start, end in pairwise(EDGES)))
+_EARLY_HAND_OVERS: Final = 4
+
+PRIOR_WEIGHT: Final = 20.0
+"""How many gaps an application has to show in a bin until they weigh as much as the prior."""
+
+OWN_WEIGHT: Final = 12.0
+"""How many gaps of its own a conversation has to show until they weigh as much as everybody's."""
+
+
+def moment(stop_reason: str, hand_overs: int) -> Moment:
+    """What a reply means for the next request.
+
+    Args:
+        stop_reason: Why the reply ended, by the API's names.
+        hand_overs: How many replies of the conversation handed over to a person before this one.
+    """
+    match stop_reason:
+        case "tool_use" | "pause_turn":
+            return stop_reason
+        case "end_turn" | "stop_sequence":
+            return "opener" if hand_overs == 0 else "early" if hand_overs < _EARLY_HAND_OVERS else "settled"
+        case _:
+            return "ended"
+
+
+@attrs.frozen
+class Tally:
+    """What was seen after one moment, by bin.
+
+    Attributes:
+        idle: How many were idle when the bin began.
+        came: How many of these went on within it.
+    """
+
+    idle: tuple[float, ...] = (0.0,) * _BINS
+    came: tuple[float, ...] = (0.0,) * _BINS
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            tuple(map(float.__add__, self.idle, other.idle)), tuple(map(float.__add__, self.came, other.came))
+        )
+
+    def times(self, factor: float) -> "Tally":
+        """All counts multiplied."""
+        return Tally(tuple(n * factor for n in self.idle), tuple(n * factor for n in self.came))
+
+    def after(self, gap: float, since: float, *, returned: bool) -> "Tally":
+        """With one more gap, of which the part up to `since` has been counted already. In seconds."""
+        first, last = bisect_right(EDGES, since), bisect_right(EDGES, gap)
+        if last == _BINS or not returned:
+            returned, last = False, last - 1
+        if last < first:
+            return self
+        idle = list(self.idle)
+        for place in range(first, last + 1):
+            idle[place] += 1.0
+        if not returned:
+            return Tally(tuple(idle), self.came)
+        came = list(self.came)
+        came[last] += 1.0
+        return Tally(tuple(idle), tuple(came))
+
+
+_NONE: Final = Tally()
+_NEVER: Final = (0.0,) * _BINS
+
+
+@attrs.frozen
+class Gaps:
+    """How long a conversation stays idle, as a distribution.
+
+    Attributes:
+        survival: Its chance to be still idle when each bin ends.
+    """
+
+    survival: tuple[float, ...]
+
+    def outlast(self, seconds: float) -> float:
+        """The chance of being idle for longer than this."""
+        place = bisect_right(EDGES, seconds)
+        if place >= _BINS:
+            return self.survival[-1]
+        before = self.survival[place - 1] if place else 1.0
+        after = self.survival[place]
+        if before <= 0.0 or after >= before:
+            return after
+        start = _STARTS[place]
+        part = log(seconds / start) / _WIDTHS[place] if place else seconds / EDGES[0]
+        return float(before * (after / before) ** part)
+
+    @property
+    def gone(self) -> float:
+        """The chance that there is no next request within a day, which stands for: ever."""
+        return self.survival[-1]
+
+
+@attrs.frozen(kw_only=True)
+class Rhythm:
+    """What has been learned of the gaps between requests: of an application, or of one conversation.
+
+    A value: `after` gives a new one. `gaps` answers; it blends what was learned with a prior and, for a
+    conversation, with what the conversation itself has shown.
+
+    Attributes:
+        tallies: What was seen, by moment.
+        prior: What is believed before anything is seen: by moment, the chance of each bin to end the gap.
+
+    Example:
+        >>> rhythm = Rhythm().after("tool_use", timedelta(seconds=9))
+        >>> rhythm.gaps("tool_use").outlast(300) < 0.1
+        True
+    """
+
+    tallies: Mapping[Moment, Tally] = attrs.field(factory=dict)
+    prior: Mapping[str, tuple[float, ...]] = attrs.field(factory=hazards)
+
+    def after(
+        self, moment: Moment, gap: timedelta, *, returned: bool = True, since: timedelta = timedelta(0)
+    ) -> Self:
+        """The rhythm with one more gap.
+
+        Args:
+            moment: What happened before it.
+            gap: From the start of the one request to the start of the next, or to now.
+            returned: Whether the next request came. If not, the gap is known to be at least this long.
+            since: How much of the same gap was told before as not returned.
+        """
+        tally = self.tallies.get(moment, _NONE)
+        told = tally.after(gap.total_seconds(), since.total_seconds(), returned=returned)
+        return self if told is tally else attrs.evolve(self, tallies={**self.tallies, moment: told})
+
+    def gaps(self, moment: Moment, own: "Rhythm | None" = None) -> Gaps:
+        """The distribution of the gap that follows a moment.
+
+        Args:
+            moment: What just happened.
+            own: What the conversation in question has shown, to be blended in.
+        """
+        seen, prior = self.tallies.get(moment, _NONE), self.prior.get(moment, _NEVER)
+        mine = own.tallies.get(moment) if own is not None else None
+        left, survival = 1.0, []
+        for place in range(_BINS):
+            hazard = (seen.came[place] + PRIOR_WEIGHT * prior[place]) / (seen.idle[place] + PRIOR_WEIGHT)
+            if mine is not None and mine.idle[place]:
+                hazard = (mine.came[place] + OWN_WEIGHT * hazard) / (mine.idle[place] + OWN_WEIGHT)
+            left *= 1.0 - hazard
+            survival.append(left)
+        return Gaps(tuple(survival))
+
+    def seen(self, moment: Moment) -> float:
+        """How many gaps after a moment have been told."""
+        return self.tallies.get(moment, _NONE).idle[0]
+
+    def merged(self, other: "Rhythm") -> Self:
+        """Both together; the prior counts once, and is this one's."""
+        moments = {**self.tallies, **other.tallies}
+        sums = {
+            moment: self.tallies.get(moment, _NONE) + other.tallies.get(moment, _NONE) for moment in moments
+        }
+        return attrs.evolve(self, tallies=sums)
+
+    def saved(self) -> dict[str, Any]:
+        """What was learned, as a JSON value; the prior is not part of it."""
+        return {
+            "edges": list(EDGES),
+            "tallies": {
+                moment: {"idle": list(tally.idle), "came": list(tally.came)}
+                for moment, tally in self.tallies.items()
+            },
+        }
+
+    @classmethod
+    def loaded(cls, saved: Mapping[str, Any]) -> Self:
+        """What `saved` gave, as a rhythm again.
+
+        Raises:
+            ValueError: It was saved with other bins, so its numbers mean something else.
+        """
+        if saved["edges"] != list(EDGES):
+            raise ValueError("this rhythm was saved with other bins of idle time; start a new one")
+        return cls(
+            tallies={
+                moment: Tally(tuple(map(float, tally["idle"])), tuple(map(float, tally["came"])))
+                for moment, tally in saved["tallies"].items()
+            }
+        )
