@@ -21,7 +21,7 @@ import attrs
 from benchmarks.histories import Json, asked, history, replied
 from convcache.books import Books, Scope
 from convcache.core.ledger import Ledger
-from convcache.core.planner import Plan
+from convcache.core.planner import Landmarks, Plan
 from convcache.core.policy import Policy
 from convcache.core.prompt import Node, Prompt
 from convcache.core.transcript import Transcript
@@ -83,7 +83,9 @@ class Chat:
 
     def _placed(self, request: Json, prompt: Prompt | None) -> tuple[Plan, Json]:
         assert prompt is not None  # noqa: S101 - else there is nothing to measure
-        plan, body = self.books.placed(request, prompt, self.ledger, at=self.at, anchor=self.tail)
+        plan, body = self.books.placed(
+            request, prompt, self.ledger, at=self.at, landmarks=Landmarks(anchor=self.tail)
+        )
         assert plan is not None  # noqa: S101
         return plan, body
 

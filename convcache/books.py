@@ -4,7 +4,7 @@ Coordination fails open: trouble here is an event, and the request goes out as i
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -30,11 +30,12 @@ from convcache.core.events import (
     TurnSettled,
 )
 from convcache.core.ledger import Ledger
-from convcache.core.planner import Breakpoint, Plan, tail_of
+from convcache.core.planner import Breakpoint, Landmarks, Plan, tail_of
 from convcache.core.policy import Policy
-from convcache.core.prompt import BYTES_PER_TOKEN, CountTokens, Node, Prompt
+from convcache.core.prompt import BYTES_PER_TOKEN, CountTokens, Prompt
 from convcache.core.usage import Bill, Usage
 from convcache.errors import InvalidationRefusedError
+from convcache.gate import Gate
 
 Clock = Callable[[], datetime]
 """Gives the time as an aware datetime."""
@@ -78,12 +79,14 @@ class Scope:
     Attributes:
         warm: What is believed cached in it.
         borders: Where its prompts part.
+        gate: Where requests that share a cold prefix pass one before the others.
         refused: The models whose server has refused our breakpoints.
         unknown: The models that were told to be unknown.
     """
 
     warm: CacheClock = attrs.field(factory=CacheClock)
     borders: Borders = attrs.field(factory=Borders)
+    gate: Gate = attrs.field(factory=Gate)
     refused: set[str] = attrs.field(factory=set)
     unknown: set[str] = attrs.field(factory=set)
 
@@ -158,8 +161,7 @@ class Books:
         ledger: Ledger,
         *,
         at: datetime,
-        anchor: Node | None,
-        pins: Sequence[Node] = (),
+        landmarks: Landmarks,
         is_certain: bool = True,
     ) -> tuple[Plan | None, dict[str, Any]]:
         """The plan of a request, and the request with its breakpoints; no plan if it goes out as it is.
@@ -169,8 +171,7 @@ class Books:
             prompt: The same as the cache sees it.
             ledger: The books of its conversation.
             at: When it starts.
-            anchor: The tail of the last kept turn.
-            pins: Ends of earlier turns that the user wants to go back to.
+            landmarks: What is known of its conversation.
             is_certain: Whether it is known, not only likely, that it belongs to this conversation.
 
         Raises:
@@ -183,9 +184,7 @@ class Books:
                 self.scope.warm,
                 at=at,
                 policy=policy,
-                anchor=anchor,
-                pins=pins,
-                is_border=self.scope.borders.is_border,
+                landmarks=attrs.evolve(landmarks, is_border=self.scope.borders.is_border),
             )
             body = request if policy.observing else plan.marked(request)
             self._watch_the_window(plan, request)
@@ -230,6 +229,11 @@ class Books:
             self.scope.borders.learn(plan.prompt.nodes)
             return ledger, turn
         return ledger, None
+
+    def begun(self, plan: Plan, ledger: Ledger, bill: Bill, *, at: datetime) -> None:
+        """The reply to a planned request has begun: what it left is warm from now on."""
+        with self.failing_open("booking"):
+            self.scope.warm.record(ledger.settle(plan, bill, self.scope.warm, at=at)[2])
 
     def settle_unplanned(
         self, ledger: Ledger, model_id: str, bill: Bill, *, at: datetime

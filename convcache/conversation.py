@@ -389,6 +389,9 @@ class Conversation(_BaseConversation[SyncClient]):
         return self._client.beta.messages if is_beta(request) else self._client.messages
 
     def _call(self, pending: Pending, call: Callable[[Any], T]) -> T:
+        while (leader := self._state.ahead_of(pending)) is not None:
+            leader.wait(self._state.max_wait)
+            self._state.planned_again(pending)
         messages = self._api(pending.request)
         with left_alone():
             try:
@@ -503,6 +506,9 @@ class AsyncConversation(_BaseConversation[AsyncClient]):
         return self._client.beta.messages if is_beta(request) else self._client.messages
 
     async def _call(self, pending: Pending, call: Callable[[Any], Awaitable[T]]) -> T:
+        while (leader := self._state.ahead_of(pending)) is not None:
+            await leader.wait_async(self._state.max_wait)
+            self._state.planned_again(pending)
         messages = self._api(pending.request)
         with left_alone():
             try:

@@ -20,7 +20,7 @@ from convcache.books import Books, Clock, OnEvent, Scope, is_left_alone, utc_now
 from convcache.core.catalog import Platform
 from convcache.core.events import Turn
 from convcache.core.ledger import Ledger
-from convcache.core.planner import Plan
+from convcache.core.planner import Landmarks, Plan
 from convcache.core.policy import Policy
 from convcache.core.prompt import CountTokens, Node, Prompt
 from convcache.core.usage import Bill, Costs, Usage, UsageMeter
@@ -202,7 +202,7 @@ class CacheMiddleware(Middleware):
             prompt,
             lineage.ledger,
             at=attempt.at,
-            anchor=lineage.tail,
+            landmarks=Landmarks(anchor=lineage.tail),
             is_certain=attempt.name is not None,
         )
         return attempt

@@ -5,7 +5,8 @@ comes back. A shell: what a turn is made of, and what its reply changes, is in `
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import attrs
@@ -39,13 +40,18 @@ class TurnsOf(Middleware):
         turn = self._turn(request)
         if turn is None:
             return call_next(request)
-        with left_alone():
+        while (leader := self._state.ahead_of(turn.pending)) is not None:
+            leader.wait(self._state.max_wait)
+            self._state.planned_again(turn.pending)
+        with left_alone(), turn.letting_go():
             response = call_next(turn.request)
             if turn.may_be_refused(response) and turn.gives_up(said := response.read()):
                 response = call_next(turn.request)
                 turn.refused(response, said)
         turn.response = response.http_response
-        if response.http_response.is_success and not request.stream:
+        if not response.http_response.is_success:
+            self._state.let_go(turn.pending)
+        elif not request.stream:
             turn.answered(json.loads(response.read()))
         return response
 
@@ -54,13 +60,18 @@ class TurnsOf(Middleware):
         turn = self._turn(request)
         if turn is None:
             return await call_next(request)
-        with left_alone():
+        while (leader := self._state.ahead_of(turn.pending)) is not None:
+            await leader.wait_async(self._state.max_wait)
+            self._state.planned_again(turn.pending)
+        with left_alone(), turn.letting_go():
             response = await call_next(turn.request)
             if turn.may_be_refused(response) and turn.gives_up(said := await response.read()):
                 response = await call_next(turn.request)
                 turn.refused(response, said)
         turn.response = response.http_response
-        if response.http_response.is_success and not request.stream:
+        if not response.http_response.is_success:
+            self._state.let_go(turn.pending)
+        elif not request.stream:
             turn.answered(json.loads(await response.read()))
         return response
 
@@ -93,6 +104,15 @@ class _Turn:
         )
         return derived(self.original, body=self.pending.body, stream_cls=stream_cls)
 
+    @contextmanager
+    def letting_go(self) -> Iterator[None]:
+        """Whoever waits for this request does so until its reply has begun, or it has failed."""
+        try:
+            yield
+        except BaseException:
+            self.state.let_go(self.pending)
+            raise
+
     def may_be_refused(self, response: APIResponse[Any] | AsyncAPIResponse[Any]) -> bool:
         return response.status_code == 400  # noqa: PLR2004
 
@@ -112,6 +132,8 @@ class _Turn:
         """Take an event of a stream."""
         self.events.append(event)
         self.meter.feed(event.to_dict(mode="json", warnings=False))
+        if event.type == "message_start":
+            self.state.begun(self.pending, self.meter.bill)
 
     def finish(self) -> None:
         """The stream is over, or nobody reads on: then the turn is not kept, but what it cost is known."""
@@ -125,6 +147,7 @@ class _Turn:
             self.state.ended(self.pending, reply=Reply.of(stream.get_final_message()))
         elif self.meter.bill is not None:
             self.state.ended(self.pending, bill=self.meter.bill)
+        self.state.let_go(self.pending)
 
 
 @attrs.frozen

@@ -7,7 +7,7 @@ event and never fails a turn; trouble in the history is an error before anything
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any, Self
 
@@ -17,11 +17,12 @@ from convcache.books import Books, Clock
 from convcache.core.blocks import unmarked
 from convcache.core.catalog import model, platform
 from convcache.core.events import Turn
-from convcache.core.planner import Plan
+from convcache.core.planner import Landmarks, Plan
 from convcache.core.prompt import Node, Prompt
 from convcache.core.transcript import Transcript
 from convcache.core.usage import Bill, Costs, Usage
 from convcache.errors import SystemMessagesRefusedError, TurnInProgressError
+from convcache.gate import Gate, Leader
 from convcache.request import (
     Reply,
     RequestOptions,
@@ -52,17 +53,21 @@ class Pending:
     Attributes:
         request: The request as the conversation's fields and history make it, without our breakpoints.
         transcript: The history that the turn goes on from.
-        started: When it was started.
+        began: When the turn began.
+        started: When its request is sent: later, if it waited for another one.
         body: The arguments of `messages.create`: the request, with the planned breakpoints.
         plan: What was planned, unless planning failed or the plan was refused.
+        leader: Its place at the head of those that share a cold prefix, while it has one.
         turn: The booking, once there is one.
     """
 
     request: dict[str, Any]
     transcript: Transcript
-    started: datetime
+    began: datetime
+    started: datetime = attrs.field(default=attrs.Factory(lambda self: self.began, takes_self=True))
     body: dict[str, Any] = attrs.field(default=attrs.Factory(lambda self: self.request, takes_self=True))
     plan: Plan | None = None
+    leader: Leader | None = None
     turn: Turn | None = None
 
 
@@ -86,6 +91,8 @@ class ConversationState:
         self._runnable = _by_name(fields["tools"])
         self._kept: tuple[_KeptTurn, ...] = ()
         self._pins: tuple[Node, ...] = ()
+        self._parting: int | None = None
+        self._gate = Gate()
         self._ledger = books.opened()
         self._prompt: Prompt | None = None
         self._busy = Lock()
@@ -170,9 +177,13 @@ class ConversationState:
         with self._alone():
             self._transcript = self._transcript.rewound(turns)
             self._kept = self._kept[:-turns]
+            if self._parting is not None and self._parting > len(self._transcript.messages):
+                self._parting = None
 
     def fork(self) -> Self:
         """An independent state that goes on from the kept turns, with books of its own. All it shares is values."""
+        if self._transcript.messages:
+            self._parting = len(self._transcript.messages)
         fork = object.__new__(type(self))
         fork.__dict__.update(self.__dict__)
         fork._ledger = attrs.evolve(self._ledger, total=Usage(), costs=Costs())
@@ -185,7 +196,44 @@ class ConversationState:
     ) -> Iterator[Pending]:
         """A turn, from its request to its end. What is not kept in between leaves no trace in the history."""
         with self._alone():
-            yield self._start(self.request(content, options, context=context), self._transcript)
+            pending = self._start(self.request(content, options, context=context), self._transcript)
+            try:
+                yield pending
+            finally:
+                self.let_go(pending)
+
+    def ahead_of(self, pending: Pending) -> Leader | None:
+        """Whom a turn should wait for; nobody, if it goes first, if nobody goes before it, or if it has waited."""
+        policy, waited = self._books.policy, self._clock() - pending.began
+        if policy.fan_out == "off" or policy.observing or pending.plan is None or waited >= policy.max_wait:
+            return None
+        gate = self._books.scope.gate if policy.fan_out == "all" else self._gate
+        with self._books.failing_open("planning"):
+            ahead, pending.leader = gate.enter(pending.plan, min_saving=policy.min_wait_saving)
+            return ahead
+        return None
+
+    def planned_again(self, pending: Pending) -> None:
+        """After a wait the cache is another."""
+        self._place(pending, self._clock())
+
+    @property
+    def max_wait(self) -> timedelta:
+        """How long a turn waits for another one at most."""
+        return self._books.policy.max_wait
+
+    def begun(self, pending: Pending, bill: Bill | None) -> None:
+        """The reply has begun: what was written can be read by others."""
+        if pending.plan is not None and bill is not None:
+            self._books.begun(pending.plan, self._ledger, bill, at=pending.started)
+        self.let_go(pending)
+
+    def let_go(self, pending: Pending) -> None:
+        """Nobody has to wait for this turn any more."""
+        if pending.leader is not None:
+            gate = self._books.scope.gate if self._books.policy.fan_out == "all" else self._gate
+            gate.leave(pending.leader)
+            pending.leader = None
 
     def followed(self, request: dict[str, Any]) -> Pending:
         """A turn of a loop of somebody else's, which sends the history itself."""
@@ -201,6 +249,7 @@ class ConversationState:
                 self.answered(pending, reply)
             elif bill is not None:
                 self.settle(pending, bill, kept=False)
+        self.let_go(pending)
 
     def runnable_tools(self, request: Mapping[str, Any]) -> list[Any]:
         """The tools of a request and those that came in by the way, as what the SDK can run where it can."""
@@ -277,15 +326,34 @@ class ConversationState:
 
     def _start(self, request: dict[str, Any], transcript: Transcript) -> Pending:
         pending = Pending(request, transcript, self._clock())
+        self._place(pending, pending.began)
+        return pending
+
+    def _place(self, pending: Pending, at: datetime) -> None:
+        """Plan the request as of now."""
+        pending.started = at
         seen = as_sent(pending.request)
         prompt = None if seen is None else self._books.prompt(seen, self._ledger, grown_from=self._prompt)
         if prompt is not None:
-            anchor = self._kept[-1].tail if self._kept else None
             pending.plan, body = self._books.placed(
-                pending.request, prompt, self._ledger, at=pending.started, anchor=anchor, pins=self._pins
+                pending.request,
+                prompt,
+                self._ledger,
+                at=at,
+                landmarks=self._landmarks(prompt, pending.transcript),
             )
             pending.body = body if pending.plan is None else without_top_level_mark(body)
-        return pending
+
+    def _landmarks(self, prompt: Prompt, transcript: Transcript) -> Landmarks:
+        """The tail of the last turn that is still as it was, and where forks part."""
+        last = self._ledger.last
+        tails = (kept.tail for kept in reversed(self._kept) if kept.tail is not None)
+        is_another = last is not None and bool(prompt.changed(last.fields))
+        anchor = (
+            None if is_another else next((tail for tail in tails if prompt.index_of(tail) is not None), None)
+        )
+        parting = None if self._parting is None else self._parting - transcript.start
+        return Landmarks(anchor=anchor, pins=self._pins, parting=parting)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -33,6 +33,7 @@ class _Tap:
         match event.type:
             case "message_start":
                 self.meter.feed({"type": "message_start", "message": {"usage": plain(event.message.usage)}})
+                self.state.begun(self.pending, self.meter.bill)
             case "message_delta":
                 self.meter.feed({"type": "message_delta", "usage": plain(event.usage)})
             case "message_stop":

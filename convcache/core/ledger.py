@@ -4,7 +4,7 @@ A value: `plan` looks, `settle` gives a new ledger. A request is booked once its
 of the turn.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Self
 
@@ -15,9 +15,9 @@ from convcache.core.catalog import Model
 from convcache.core.clock import TTL, CacheClock, Entry
 from convcache.core.diagnosis import Sent, diagnose
 from convcache.core.events import Turn
-from convcache.core.planner import Plan, plan
+from convcache.core.planner import Landmarks, Plan, plan
 from convcache.core.policy import Policy
-from convcache.core.prompt import BYTES_PER_TOKEN, Node, Prompt
+from convcache.core.prompt import BYTES_PER_TOKEN, Prompt
 from convcache.core.usage import Bill, Costs, Usage
 
 
@@ -46,9 +46,7 @@ class Ledger:
         *,
         at: datetime,
         policy: Policy,
-        anchor: Node | None = None,
-        pins: Sequence[Node] = (),
-        is_border: Callable[[Node], bool] = lambda _: False,
+        landmarks: Landmarks = Landmarks(),
     ) -> Plan:
         """Choose the breakpoints of a request and forecast its bill; see `planner.plan`."""
         return plan(
@@ -56,9 +54,7 @@ class Ledger:
             warm,
             at=at,
             policy=policy,
-            anchor=anchor,
-            pins=pins,
-            is_border=is_border,
+            landmarks=landmarks,
             bytes_per_token=None if self.counts else self.bytes_per_token,
         )
 

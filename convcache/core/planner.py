@@ -42,6 +42,23 @@ class Breakpoint:
     ttl: Ttl
 
 
+@attrs.frozen(kw_only=True)
+class Landmarks:
+    """What is known of a request besides itself: places in its conversation that are worth a breakpoint.
+
+    Attributes:
+        anchor: The tail of the last kept turn, from the prompt of that turn.
+        pins: The ends of earlier turns that the user wants to go back to.
+        parting: The message at which forks of the conversation part.
+        is_border: Whether the prompts of others are known to part after a node.
+    """
+
+    anchor: Node | None = None
+    pins: Sequence[Node] = ()
+    parting: int | None = None
+    is_border: Callable[[Node], bool] = lambda _: False
+
+
 @attrs.frozen
 class Plan:
     """What to mark in a request, and what that should cost.
@@ -101,9 +118,7 @@ def plan(
     *,
     at: datetime,
     policy: Policy,
-    anchor: Node | None = None,
-    pins: Sequence[Node] = (),
-    is_border: Callable[[Node], bool] = lambda _: False,
+    landmarks: Landmarks = Landmarks(),
     bytes_per_token: float | None = BYTES_PER_TOKEN,
 ) -> Plan:
     """Choose the breakpoints of a request and forecast its bill.
@@ -113,9 +128,7 @@ def plan(
         warm: What is believed cached in the scope the request goes to.
         at: When the request starts.
         policy: What the user chose.
-        anchor: The tail of the last kept turn, from the prompt of that turn.
-        pins: The ends of earlier turns that the user wants to go back to.
-        is_border: Whether the prompts of others are known to part after a node.
+        landmarks: What is known of its conversation.
         bytes_per_token: What tokens are estimated from lengths with; `None` where lengths are counted tokens.
     """
     if policy.observing:
@@ -123,7 +136,7 @@ def plan(
     else:
         worth = _worth(prompt, policy, bytes_per_token)
         chosen: dict[int, Breakpoint] = {}
-        for point in _candidates(prompt, anchor, pins, policy, is_border):
+        for point in _candidates(prompt, landmarks, policy):
             if (
                 len(chosen) < MAX_BREAKPOINTS
                 and point.slot in policy.slots
@@ -131,7 +144,8 @@ def plan(
             ):
                 chosen.setdefault(point.index, point)
         breakpoints = _with_falling_ttls([chosen[index] for index in sorted(chosen)])
-    hit, entry = _hit(prompt.nodes, breakpoints, warm, at)
+    hit = reach(prompt.nodes, breakpoints, lambda digest: warm.warm(digest, at))
+    entry = None if hit is None else warm.warm(prompt.nodes[hit].digest, at)
     forecast = _forecast(prompt, breakpoints, hit, entry, bytes_per_token or 1)
     return Plan(prompt, breakpoints, hit, forecast)
 
@@ -159,54 +173,44 @@ def _worth(prompt: Prompt, policy: Policy, bytes_per_token: float | None) -> Cal
     return lambda node: node.length >= shortest
 
 
-def _candidates(
-    prompt: Prompt,
-    anchor: Node | None,
-    pins: Sequence[Node],
-    policy: Policy,
-    is_border: Callable[[Node], bool],
-) -> Iterator[Breakpoint]:
+def _candidates(prompt: Prompt, landmarks: Landmarks, policy: Policy) -> Iterator[Breakpoint]:
     """Every place worth a breakpoint, the one that saves most first, with the TTL asked for there."""
     tail = tail_of(prompt.nodes)
-    for index, slot in _places(prompt, tail, anchor, pins, is_border):
+    for index, slot in _places(prompt, tail, landmarks):
         asked = prompt.nodes[index].own or (prompt.automatic if index == tail else None)
         if slot != "own" or policy.own == "keep":
             yield Breakpoint(index, slot, (policy.own == "keep" and asked) or policy.ttl)
 
 
-def _places(
-    prompt: Prompt,
-    tail: int | None,
-    anchor: Node | None,
-    pins: Sequence[Node],
-    is_border: Callable[[Node], bool],
-) -> Iterator[tuple[int, Slot]]:
+def _places(prompt: Prompt, tail: int | None, landmarks: Landmarks) -> Iterator[tuple[int, Slot]]:
     nodes, head_end = prompt.nodes, _head_end(prompt.nodes)
-    old = None if anchor is None else prompt.index_of(anchor)
-    if tail is not None:
-        yield tail, "tail"
-    if old is not None and _is_out_of_reach(nodes, old, tail):
-        yield old, "anchor"
-    borders = _borders(nodes, is_border)
-    for index in reversed(borders):
-        yield index, "border"
-    if head_end is not None and not borders:
-        yield head_end, "border"
-    if old is not None:
-        yield old, "anchor"
-    yield from ((place, "pin") for pin in reversed(pins) if (place := prompt.index_of(pin)) is not None)
-    if (edge := _edge(prompt)) is not None:
-        yield edge, "edge"
-    for index in range(len(nodes) - 1, -1, -1):
-        if nodes[index].own is not None and nodes[index].markable:
-            yield index, "own"
-    if head_end is not None:
-        yield head_end, "border"
+    anchor = _found(prompt, landmarks.anchor)
+    is_urgent = tail is not None and anchor is not None and _is_out_of_reach(nodes, anchor, tail)
+    borders = _borders(nodes, landmarks.is_border)
+    end = head_end if head_end is not None and not borders else None
+    parting = None if landmarks.parting is None else _last_markable(prompt, (landmarks.parting, 0))
+    own = (i for i in range(len(nodes) - 1, -1, -1) if nodes[i].own is not None and nodes[i].markable)
+    yield from _at(tail, slot="tail")
+    yield from _at(anchor if is_urgent else None, slot="anchor")
+    yield from _at(parting, *reversed(borders), end, slot="border")
+    yield from _at(anchor, slot="anchor")
+    yield from _at(*(_found(prompt, pin) for pin in reversed(landmarks.pins)), slot="pin")
+    yield from _at(_edge(prompt), slot="edge")
+    yield from _at(*own, slot="own")
+    yield from _at(head_end, slot="border")
 
 
-def _is_out_of_reach(nodes: Sequence[Node], old: int, tail: int | None) -> bool:
+def _at(*places: int | None, slot: Slot) -> Iterator[tuple[int, Slot]]:
+    yield from ((place, slot) for place in places if place is not None)
+
+
+def _found(prompt: Prompt, node: Node | None) -> int | None:
+    return None if node is None else prompt.index_of(node)
+
+
+def _is_out_of_reach(nodes: Sequence[Node], old: int, tail: int) -> bool:
     """Whether looking back from the tail does not find what ends there."""
-    return tail is not None and nodes[tail].position - nodes[old].position >= LOOKBACK_POSITIONS
+    return nodes[tail].position - nodes[old].position >= LOOKBACK_POSITIONS
 
 
 def _borders(nodes: Sequence[Node], is_border: Callable[[Node], bool]) -> list[int]:
@@ -271,20 +275,19 @@ def _with_falling_ttls(points: Sequence[Breakpoint]) -> tuple[Breakpoint, ...]:
     return tuple(attrs.evolve(point, ttl="1h") if i < last_hour else point for i, point in enumerate(points))
 
 
-def _hit(
-    nodes: Sequence[Node], points: Sequence[Breakpoint], warm: CacheClock, at: datetime
-) -> tuple[int, Entry] | tuple[None, None]:
-    """The entry the server should find: from the last breakpoint to the first, each looks back over the positions
-    before it."""
+def reach(
+    nodes: Sequence[Node], points: Sequence[Breakpoint], is_held: Callable[[bytes], object]
+) -> int | None:
+    """The longest prefix that the server finds, if it holds these: from the last breakpoint to the first, it looks
+    back over the positions before each."""
     for point in reversed(points):
         first = nodes[point.index].position - LOOKBACK_POSITIONS + 1
         for index in range(point.index, -1, -1):
             if nodes[index].position < first:
                 break
-            entry = warm.warm(nodes[index].digest, at)
-            if entry is not None:
-                return index, entry
-    return None, None
+            if is_held(nodes[index].digest):
+                return index
+    return None
 
 
 def _forecast(

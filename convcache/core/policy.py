@@ -1,6 +1,7 @@
 """What a user may set. Safe as it stands: a `Policy()` ties with automatic caching on a clean chat."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal, Self
 
@@ -11,7 +12,12 @@ from convcache.core.blocks import Ttl
 Slot = Literal["border", "tail", "anchor", "pin", "edge", "own"]
 """What a breakpoint is for; see `convcache.core.planner`."""
 
-_CHOICES: Final = {"ttl": ("5m", "1h"), "own": ("keep", "replace"), "on_invalidation": ("tell", "refuse")}
+_CHOICES: Final = {
+    "ttl": ("5m", "1h"),
+    "own": ("keep", "replace"),
+    "on_invalidation": ("tell", "refuse"),
+    "fan_out": ("forks", "all", "off"),
+}
 
 SLOTS: Final[frozenset[Slot]] = frozenset({"border", "tail", "anchor", "pin", "edge", "own"})
 
@@ -50,6 +56,10 @@ class Policy:
         on_invalidation: What to do with a request that throws a warm cache away because something in it changed:
             `"tell"` by an event, or `"refuse"` it with an error before it is sent.
         min_invalidation: Dollars below which neither is done.
+        fan_out: Whose requests go one before the others where they share a prefix that is cold, so that it is written
+            once: those of a conversation's `"forks"`, `"all"` of a client's, or nobody's (`"off"`).
+        max_wait: How long a request waits at most until the one before it has written the prefix.
+        min_wait_saving: Dollars that a wait must save.
         observing: Change no byte of any request; forecast and book all the same.
     """
 
@@ -59,6 +69,9 @@ class Policy:
     min_saving: Decimal = attrs.field(default=Decimal(0), converter=_dollars)
     on_invalidation: Literal["tell", "refuse"] = attrs.field(default="tell", validator=_one_of)
     min_invalidation: Decimal = attrs.field(default=Decimal("0.01"), converter=_dollars)
+    fan_out: Literal["forks", "all", "off"] = attrs.field(default="forks", validator=_one_of)
+    max_wait: timedelta = timedelta(seconds=30)
+    min_wait_saving: Decimal = attrs.field(default=Decimal("0.01"), converter=_dollars)
     observing: bool = False
 
     @classmethod

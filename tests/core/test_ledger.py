@@ -7,7 +7,7 @@ from convcache import Miss, Policy, Turn, Usage
 from convcache.core.catalog import model
 from convcache.core.clock import CacheClock
 from convcache.core.ledger import Ledger
-from convcache.core.planner import Plan
+from convcache.core.planner import Landmarks, Plan
 from convcache.core.prompt import Prompt
 from convcache.core.usage import Bill
 
@@ -107,7 +107,11 @@ def test_a_length_that_was_billed_stays_known_after_the_entry_has_lapsed():
     books.settle(first, Usage(written_5m=7_001))
     later = AT + 10 * MINUTE
     again = books.ledger.plan(
-        Prompt.of(request("a" * 999, "b" * 50)), books.warm, at=later, policy=Policy(), anchor=first.tail
+        Prompt.of(request("a" * 999, "b" * 50)),
+        books.warm,
+        at=later,
+        policy=Policy(),
+        landmarks=Landmarks(anchor=first.tail),
     )
     books.settle(again, Usage(written_5m=7_020), at=later)
 

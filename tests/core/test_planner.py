@@ -11,7 +11,7 @@ from convcache import Policy
 from convcache.core.blocks import breakpoint_ttl, unmarked
 from convcache.core.clock import CacheClock
 from convcache.core.ledger import Ledger
-from convcache.core.planner import Plan
+from convcache.core.planner import Landmarks, Plan
 from convcache.core.prompt import Prompt
 from convcache.core.usage import Bill, Usage
 from tests.strategies import exchanges, requests, said
@@ -123,14 +123,18 @@ def test_without_a_system_prompt_the_border_is_the_last_tool_that_is_not_deferre
 def test_the_anchor_is_the_tail_of_the_last_kept_turn():
     first = planned(chat(turns=2))
     request = chat(turns=3)
-    plan = Ledger().plan(Prompt.of(request), CacheClock(), at=AT, policy=Policy(), anchor=first.tail)
+    plan = Ledger().plan(
+        Prompt.of(request), CacheClock(), at=AT, policy=Policy(), landmarks=Landmarks(anchor=first.tail)
+    )
 
     assert slots(plan) == {"border": ("system", 0), "anchor": ("messages", 4, 0), "tail": ("messages", 6, 0)}
 
 
 def test_an_anchor_whose_prefix_changed_is_not_marked():
     first = planned(chat(turns=2, system=[{"type": "text", "text": "y" * 20_000}]))
-    plan = Ledger().plan(Prompt.of(chat()), CacheClock(), at=AT, policy=Policy(), anchor=first.tail)
+    plan = Ledger().plan(
+        Prompt.of(chat()), CacheClock(), at=AT, policy=Policy(), landmarks=Landmarks(anchor=first.tail)
+    )
 
     assert "anchor" not in slots(plan)
 

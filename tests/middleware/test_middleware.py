@@ -19,6 +19,7 @@ from anthropic import Anthropic, AsyncAnthropic, beta_async_tool, beta_tool
 import convcache
 from convcache import CacheMiddleware, Conversation, InvalidationRefusedError, Miss, Policy
 from convcache.core.events import BreakpointsRefused, CacheInvalidated, Event, ModelUnknown, TurnSettled
+from convcache.core.planner import Landmarks
 from convcache.emulator import Emulator, EmulatorServer, Fault, Settings, VirtualClock
 from convcache.emulator.tokens import estimated_tokens
 from tests.conftest import START
@@ -388,7 +389,9 @@ def test_an_unknown_model_is_placed_for_five_minutes_and_told_once(url):
     books = watched.middleware._books
     request = {"model": "team-profile", "system": GUIDE, "messages": [user("hi")], "max_tokens": 5}
     for _ in range(2):
-        plan, _ = books.placed(request, books.prompt(request), books.opened(), at=START, anchor=None)
+        plan, _ = books.placed(
+            request, books.prompt(request), books.opened(), at=START, landmarks=Landmarks()
+        )
 
     assert {point.ttl for point in plan.breakpoints} == {"5m"}
     assert plan.cost is None

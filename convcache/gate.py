@@ -1,0 +1,90 @@
+"""Of the requests that share a cold prefix one goes first, and the others wait until it has written it.
+
+Knows plans and futures; sends nothing. A request that is waited for and fails lets the next one go first.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
+from datetime import timedelta
+from decimal import Decimal
+from threading import Lock
+
+import attrs
+
+from convcache.core.planner import Plan, reach
+
+
+@attrs.frozen(eq=False)
+class Leader:
+    """A request on its way that will leave prefixes in the cache."""
+
+    digests: frozenset[bytes]
+    _over: "Future[None]" = attrs.field(factory=Future)
+
+    def wait(self, limit: timedelta) -> None:
+        """Wait until it has written them or has failed, or until the limit."""
+        with suppress(FutureTimeoutError):
+            self._over.result(max(0.0, limit.total_seconds()))
+
+    async def wait_async(self, limit: timedelta) -> None:
+        """The same in a task of asyncio."""
+        await asyncio.wait([asyncio.wrap_future(self._over)], timeout=max(0.0, limit.total_seconds()))
+
+    def over(self) -> None:
+        """Nobody has to wait any more."""
+        if not self._over.done():
+            self._over.set_result(None)
+
+
+class Gate:
+    """Where requests that may share a prefix pass. Safe to share between threads and tasks."""
+
+    def __init__(self) -> None:
+        self._leaders: set[Leader] = set()
+        self._lock = Lock()
+
+    def enter(self, plan: Plan, *, min_saving: Decimal) -> tuple[Leader | None, Leader | None]:
+        """Go first, or learn whom to wait for.
+
+        Args:
+            plan: The plan of a request.
+            min_saving: Dollars that must be saved for a wait to be worth it.
+
+        Returns:
+            The request to wait for, or `None`; and the place taken at the head, to be given up with `leave`.
+        """
+        with self._lock:
+            for leader in self._leaders:
+                if _saving(plan, leader.digests) >= min_saving:
+                    return leader, None
+            leader = Leader(frozenset(_written(plan)))
+            self._leaders.add(leader)
+            return None, leader
+
+    def leave(self, leader: Leader) -> None:
+        """The request has written what it writes, or has failed."""
+        with self._lock:
+            self._leaders.discard(leader)
+        leader.over()
+
+
+def _written(plan: Plan) -> Iterable[bytes]:
+    hit = -1 if plan.hit is None else plan.hit
+    return (plan.prompt.nodes[point.index].digest for point in plan.breakpoints if point.index > hit)
+
+
+def _saving(plan: Plan, digests: frozenset[bytes]) -> Decimal:
+    """Dollars that a request saves if it reads these prefixes instead of writing them once more."""
+    prices, nodes = plan.prompt.model.prices, plan.prompt.nodes
+    if prices is None or not digests:
+        return Decimal(-1)
+    held = reach(nodes, plan.breakpoints, digests.__contains__)
+    if held is None or (plan.hit is not None and held <= plan.hit):
+        return Decimal(-1)
+    before = 0 if plan.hit is None else nodes[plan.hit].length
+    share = (nodes[held].length - before) / max(1, nodes[-1].length - before)
+    tokens = round(share * (plan.forecast.prompt - plan.forecast.read))
+    return tokens * (prices.write_5m - prices.read) / 1_000_000
