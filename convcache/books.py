@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from threading import Lock
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from weakref import WeakKeyDictionary
 
 import attrs
@@ -42,6 +42,10 @@ Clock = Callable[[], datetime]
 
 OnEvent = Callable[[Event], None]
 """Takes what happened; see `convcache.core.events`."""
+
+
+REFUSING_STATUSES: Final = frozenset({400, 403})
+"""With what a server refuses breakpoints; 403 is how Bedrock refuses an account or a model."""
 
 
 def utc_now() -> datetime:
@@ -247,9 +251,9 @@ class Books:
             self.tell(TurnSettled(turn, kept, name))
 
     def is_about_us(self, message: str) -> bool:
-        """Whether a 400 on a request that we changed may be about our breakpoints, so that the request is worth
-        sending once more as its caller wrote it."""
-        return "cache_control" in message
+        """Whether an error on a request that we changed may be about our breakpoints, so that the request is worth
+        sending once more as its caller wrote it. Bedrock's says: "your request did not allow prompt caching"."""
+        return "cache_control" in message or "prompt caching" in message
 
     def refused(self, request: dict[str, Any], message: str) -> None:
         """Remember that this was so, for the request went through without: later ones to this model go as they are;

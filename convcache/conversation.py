@@ -18,6 +18,7 @@ from anthropic import (
     AsyncAnthropicBedrockMantle,
     AsyncAnthropicVertex,
     BadRequestError,
+    PermissionDeniedError,
 )
 from anthropic.lib.tools import (
     BetaAsyncStreamingToolRunner,
@@ -396,7 +397,7 @@ class Conversation(_BaseConversation[SyncClient]):
         with left_alone():
             try:
                 return call(messages)
-            except BadRequestError as error:
+            except (BadRequestError, PermissionDeniedError) as error:
                 if not self._state.recovers_from(pending, str(error)):
                     raise
                 refusal = error
@@ -513,7 +514,7 @@ class AsyncConversation(_BaseConversation[AsyncClient]):
         with left_alone():
             try:
                 return await call(messages)
-            except BadRequestError as error:
+            except (BadRequestError, PermissionDeniedError) as error:
                 if not self._state.recovers_from(pending, str(error)):
                     raise
                 refusal = error

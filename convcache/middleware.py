@@ -16,7 +16,7 @@ import httpx2
 from anthropic import APIRequest, APIResponse, AsyncAPIResponse, AsyncCallNext, CallNext, Middleware
 from cachetools import LRUCache
 
-from convcache.books import Books, Clock, OnEvent, Scope, is_left_alone, utc_now
+from convcache.books import REFUSING_STATUSES, Books, Clock, OnEvent, Scope, is_left_alone, utc_now
 from convcache.core.catalog import Platform
 from convcache.core.events import Turn
 from convcache.core.ledger import Ledger
@@ -269,7 +269,7 @@ class _Attempt:
         return derived(self.original, body=self.body, stream_cls=stream_cls)
 
     def may_be_refused(self, response: APIResponse[Any] | AsyncAPIResponse[Any]) -> bool:
-        return response.status_code == 400 and self.body is not self.original.json  # noqa: PLR2004
+        return response.status_code in REFUSING_STATUSES and self.body is not self.original.json
 
     def gives_up(self, said: bytes) -> bool:
         """Whether our breakpoints may be refused; then the next request is as the caller wrote it."""

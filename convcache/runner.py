@@ -13,7 +13,7 @@ import attrs
 from anthropic import APIRequest, APIResponse, AsyncAPIResponse, AsyncCallNext, CallNext, Middleware, NotGiven
 from anthropic.lib.streaming import BetaMessageStream
 
-from convcache.books import left_alone
+from convcache.books import REFUSING_STATUSES, left_alone
 from convcache.core.blocks import Json
 from convcache.core.usage import UsageMeter
 from convcache.request import Reply
@@ -114,7 +114,7 @@ class _Turn:
             raise
 
     def may_be_refused(self, response: APIResponse[Any] | AsyncAPIResponse[Any]) -> bool:
-        return response.status_code == 400  # noqa: PLR2004
+        return response.status_code in REFUSING_STATUSES
 
     def gives_up(self, said: bytes) -> bool:
         return self.state.recovers_from(self.pending, said.decode(errors="replace"))

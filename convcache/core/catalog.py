@@ -189,7 +189,7 @@ _ID = re.compile(
     r"(?:.*[./])?claude-(?:(?P<version>\d-\d)-)?(?P<name>[a-z]+(?:-\d(?:-[1-9])?)?)"
     r"(?:-0)?(?:[-@]\d{8})?(?:-latest)?(?:-v\d+)?(?::\d+\w*)?"
 )
-_BEDROCK_ID = re.compile(r"(?:^|[./])anthropic\.claude-")
+_BEDROCK_ID = re.compile(r"(?:^|[./])anthropic\.claude-|^arn:aws[a-z-]*:bedrock:")
 
 
 def model(model_id: str) -> Model:
@@ -205,5 +205,6 @@ def model(model_id: str) -> Model:
 
 
 def platform(model_id: str) -> Platform:
-    """Whose lookback rules a model id stands for: Bedrock's ids name the vendor before the model."""
+    """Whose lookback rules a model id stands for: Bedrock's ids name the vendor before the model, or an
+    inference profile by its ARN."""
     return "bedrock" if _BEDROCK_ID.search(model_id) else "claude"

@@ -88,6 +88,7 @@ def test_a_model_is_known_by_every_form_of_its_id(model_id, name):
 
 def test_bedrock_is_told_from_the_form_of_the_id():
     assert platform("us.anthropic.claude-opus-5") == "bedrock"
+    assert platform("arn:aws:bedrock:us-east-1:1:application-inference-profile/a1") == "bedrock"
     assert platform("claude-opus-5@20260101") == "claude"
 
 
