@@ -4,7 +4,7 @@ Coordination fails open: trouble here is an event, and the request goes out as i
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ from convcache.core.events import (
     CacheInvalidated,
     ContextNearlyFull,
     Event,
+    HeadUnstable,
     HelperFailed,
     ModelUnknown,
     Turn,
@@ -34,6 +35,7 @@ from convcache.core.planner import Breakpoint, Landmarks, Plan, tail_of
 from convcache.core.policy import Policy
 from convcache.core.prompt import BYTES_PER_TOKEN, CountTokens, Prompt
 from convcache.core.usage import Bill, Usage
+from convcache.core.volatile import Kind, volatile
 from convcache.errors import InvalidationRefusedError
 from convcache.gate import Gate
 
@@ -86,6 +88,7 @@ class Scope:
         gate: Where requests that share a cold prefix pass one before the others.
         refused: The models whose server has refused our breakpoints.
         unknown: The models that were told to be unknown.
+        unstable: What was told to change by itself, by its place and kind.
     """
 
     warm: CacheClock = attrs.field(factory=CacheClock)
@@ -93,11 +96,31 @@ class Scope:
     gate: Gate = attrs.field(factory=Gate)
     refused: set[str] = attrs.field(factory=set)
     unknown: set[str] = attrs.field(factory=set)
+    unstable: set[tuple[str, Kind]] = attrs.field(factory=set)
 
 
 def _refusal(request: dict[str, Any]) -> str:
     model_id = str(request["model"])
     return f"{model_id} in a thread" if request.get("thread") else model_id
+
+
+@attrs.frozen
+class Head:
+    """Tools and system of a request that was planned.
+
+    Attributes:
+        digests: Name both.
+        parts: Both, as they were sent.
+    """
+
+    digests: tuple[bytes, bytes]
+    parts: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, request: Mapping[str, Any], prompt: Prompt) -> "Head":
+        """Those of a request."""
+        parts = {name: request[name] for name in ("tools", "system") if name in request}
+        return cls((prompt.fields["tools"], prompt.fields["system"]), parts)
 
 
 _scopes: WeakKeyDictionary[object, Scope] = WeakKeyDictionary()
@@ -210,6 +233,16 @@ class Books:
         window, prompt = plan.prompt.model.window, plan.forecast.prompt
         if window is not None and prompt + int(request.get("max_tokens") or 0) > window:
             self.tell(ContextNearlyFull(prompt, window))
+
+    def compare_heads(self, before: Head | None, head: Head) -> None:
+        """Tell what changes by itself between two requests of a conversation, the first time that it does."""
+        if before is None or before.digests == head.digests:
+            return
+        with self.failing_open("planning"):
+            found = volatile(before.parts, head.parts)
+            if found is not None and (found.path, found.kind) not in self.scope.unstable:
+                self.scope.unstable.add((found.path, found.kind))
+                self.tell(HeadUnstable(found))
 
     def measured(self, ledger: Ledger, request: dict[str, Any], tokens: int) -> Ledger:
         """The books of a conversation after a request of its was counted."""

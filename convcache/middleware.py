@@ -16,7 +16,7 @@ import httpx2
 from anthropic import APIRequest, APIResponse, AsyncAPIResponse, AsyncCallNext, CallNext, Middleware
 from cachetools import LRUCache
 
-from convcache.books import REFUSING_STATUSES, Books, Clock, OnEvent, Scope, is_left_alone, utc_now
+from convcache.books import REFUSING_STATUSES, Books, Clock, Head, OnEvent, Scope, is_left_alone, utc_now
 from convcache.core.catalog import Platform
 from convcache.core.events import Turn
 from convcache.core.ledger import Ledger
@@ -30,6 +30,9 @@ from convcache.taps import derived, events_of, overheard, tapped
 MAX_REMEMBERED: Final = 20_000
 """Requests remembered, some 1 kB each, up to two keys for one. A conversation that is forgotten is planned like a new
 one, and finds its entries all the same."""
+
+MAX_HEADS: Final = 200
+"""Tools and system prompts remembered, to tell what changes in them by itself."""
 
 MAX_SCOPES: Final = 100
 """Servers and workspaces behind one client: commonly one."""
@@ -113,6 +116,7 @@ class CacheMiddleware(Middleware):
         self._scopes: LRUCache[str, Scope] = LRUCache(MAX_SCOPES)
         self._clock = clock
         self._lineages: LRUCache[str | bytes, _Lineage] = LRUCache(MAX_REMEMBERED)
+        self._heads: LRUCache[str | bytes, Head] = LRUCache(MAX_HEADS)
         self._lock = Lock()
         self._usage, self._costs = Usage(), Costs()
 
@@ -193,6 +197,7 @@ class CacheMiddleware(Middleware):
             attempt.body = self._books.threaded(body, prompt)
             return attempt
         attempt.lineage = lineage = self._lineage(prompt)
+        lineage.books.compare_heads(*self._heads_of(body, prompt))
         attempt.books = lineage.books
         if body.get("context_management"):
             # Edits begin at so many tokens, and the conversation's own bills tell those best.
@@ -215,6 +220,18 @@ class CacheMiddleware(Middleware):
             else:
                 found = next(filter(None, map(self._remembered, reversed(prompt.nodes))), None)
         return found or _Lineage(self._books.opened(), self._books)
+
+    def _heads_of(self, body: dict[str, Any], prompt: Prompt) -> tuple[Head | None, Head]:
+        """The head of the conversation's last request, found by its name or by what was said, and that of this one."""
+        head, name = Head.of(body, prompt), _name.get()
+        keys = (
+            [name] if name else [node.said for node in reversed(prompt.nodes) if node.section == "messages"]
+        )
+        with self._lock:
+            before = next((self._heads[key] for key in keys if key in self._heads), None)
+            if keys:
+                self._heads[keys[0]] = head
+        return before, head
 
     def _remembered(self, node: Node) -> _Lineage | None:
         if node.section != "messages":

@@ -14,6 +14,7 @@ from convcache.core.events import (
     CacheInvalidated,
     ContextNearlyFull,
     Event,
+    HeadUnstable,
     HelperFailed,
     ModelUnknown,
     TurnSettled,
@@ -32,7 +33,7 @@ def emit(event: Event) -> None:
         logging.getLogger(LOGGER).log(level, "%s %s", name, details)
 
 
-def _line(event: Event) -> tuple[int, str, dict[str, Any]]:
+def _line(event: Event) -> tuple[int, str, dict[str, Any]]:  # noqa: PLR0911 - a row for each event
     match event:
         case TurnSettled(turn, kept, conversation):
             usage = turn.actual
@@ -58,6 +59,9 @@ def _line(event: Event) -> tuple[int, str, dict[str, Any]]:
             return logging.WARNING, "cache_invalidated", fields
         case ContextNearlyFull(tokens, window):
             return logging.WARNING, "context_nearly_full", {"tokens": tokens, "window": window}
+        case HeadUnstable(volatile):
+            # The values are pieces of the prompt: those who want them take the event.
+            return logging.WARNING, "head_unstable", {"path": volatile.path, "kind": volatile.kind.value}
         case ModelUnknown(model):
             return logging.WARNING, "model_unknown", {"model": model}
         case _:

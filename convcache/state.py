@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import attrs
 
-from convcache.books import Books, Clock
+from convcache.books import Books, Clock, Head
 from convcache.core.blocks import unmarked
 from convcache.core.catalog import model, platform
 from convcache.core.events import Turn
@@ -95,6 +95,7 @@ class ConversationState:
         self._gate = Gate()
         self._ledger = books.opened()
         self._prompt: Prompt | None = None
+        self._head: Head | None = None
         self._busy = Lock()
 
     @property
@@ -335,6 +336,8 @@ class ConversationState:
         seen = as_sent(pending.request)
         prompt = None if seen is None else self._books.prompt(seen, self._ledger, grown_from=self._prompt)
         if prompt is not None:
+            before, self._head = self._head, Head.of(seen or {}, prompt)
+            self._books.compare_heads(before, self._head)
             pending.plan, body = self._books.placed(
                 pending.request,
                 prompt,

@@ -1,4 +1,5 @@
-"""Frozen records of what happened, for whoever watches. They hold numbers and reasons, never message content."""
+"""Frozen records of what happened, for whoever watches. They hold numbers and reasons, never message content; only
+`HeadUnstable` quotes what changed in the head of a prompt."""
 
 from datetime import datetime
 from typing import Literal
@@ -7,6 +8,7 @@ import attrs
 
 from convcache.core.diagnosis import Invalidation, Miss
 from convcache.core.usage import Costs, Usage
+from convcache.core.volatile import Volatile
 
 
 @attrs.frozen(kw_only=True)
@@ -96,6 +98,18 @@ class ContextNearlyFull:
 
 
 @attrs.frozen
+class HeadUnstable:
+    """Something in tools or system changes by itself from request to request, so that nothing behind it is ever read.
+    Move it out of there: `send(..., context=...)` is the place for it. Told once for each such place.
+
+    Attributes:
+        volatile: Where it stands, what it is, and both values: short pieces of the prompt.
+    """
+
+    volatile: Volatile
+
+
+@attrs.frozen
 class ModelUnknown:
     """The catalogue does not know a model: breakpoints are placed for five minutes, and no dollars are told.
 
@@ -106,4 +120,12 @@ class ModelUnknown:
     model: str
 
 
-Event = TurnSettled | HelperFailed | BreakpointsRefused | CacheInvalidated | ContextNearlyFull | ModelUnknown
+Event = (
+    TurnSettled
+    | HelperFailed
+    | BreakpointsRefused
+    | CacheInvalidated
+    | ContextNearlyFull
+    | HeadUnstable
+    | ModelUnknown
+)
