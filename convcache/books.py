@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from threading import Lock
-from typing import Any, Final, Literal
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import attrs
@@ -27,6 +27,7 @@ from convcache.core.events import (
     HeadUnstable,
     HelperFailed,
     ModelUnknown,
+    Step,
     Turn,
     TurnSettled,
 )
@@ -205,19 +206,24 @@ class Books:
             InvalidationRefusedError: It throws a warm cache away, and the policy refuses that.
         """
         with self.failing_open("planning"):
-            policy = self._policy_for(request, prompt)
-            plan = ledger.plan(
-                prompt,
-                self.scope.warm,
-                at=at,
-                policy=policy,
-                landmarks=attrs.evolve(landmarks, is_border=self.scope.borders.is_border),
-            )
-            body = request if policy.observing else plan.marked(request)
+            plan = self.planned(request, prompt, ledger, at=at, landmarks=landmarks)
+            body = request if self.policy.observing else plan.marked(request)
             self._watch_the_window(plan, request)
             self._watch_for_invalidation(plan, ledger, at, is_certain=is_certain)
             return plan, body
         return None, request
+
+    def planned(
+        self, request: dict[str, Any], prompt: Prompt, ledger: Ledger, *, at: datetime, landmarks: Landmarks
+    ) -> Plan:
+        """The plan of a request, of which nothing is told."""
+        return ledger.plan(
+            prompt,
+            self.scope.warm,
+            at=at,
+            policy=self._policy_for(request, prompt),
+            landmarks=attrs.evolve(landmarks, is_border=self.scope.borders.is_border),
+        )
 
     def _watch_for_invalidation(self, plan: Plan, ledger: Ledger, at: datetime, *, is_certain: bool) -> None:
         lost = None if ledger.last is None else invalidation(ledger.last, plan, at)
@@ -295,7 +301,7 @@ class Books:
         self.tell(BreakpointsRefused(message))
 
     @contextmanager
-    def failing_open(self, step: Literal["planning", "booking"]) -> Iterator[None]:
+    def failing_open(self, step: Step) -> Iterator[None]:
         """Whatever goes wrong in this block is told, and is nobody's trouble but ours. A refusal is meant."""
         try:
             yield

@@ -10,12 +10,18 @@ from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, Unpack, cast,
 
 from anthropic import (
     Anthropic,
+    AnthropicAWS,
     AnthropicBedrock,
     AnthropicBedrockMantle,
+    AnthropicFoundry,
+    AnthropicGoogleCloud,
     AnthropicVertex,
     AsyncAnthropic,
+    AsyncAnthropicAWS,
     AsyncAnthropicBedrock,
     AsyncAnthropicBedrockMantle,
+    AsyncAnthropicFoundry,
+    AsyncAnthropicGoogleCloud,
     AsyncAnthropicVertex,
     BadRequestError,
     PermissionDeniedError,
@@ -32,6 +38,7 @@ from anthropic.types.beta import BetaMessage, BetaMessageParam, BetaToolUnionPar
 from pydantic import BaseModel
 
 from convcache.books import Books, Clock, OnEvent, left_alone, scope_of, utc_now
+from convcache.core.edit import Change, Edit, When
 from convcache.core.events import Turn
 from convcache.core.policy import Policy
 from convcache.core.prompt import CountTokens
@@ -47,6 +54,22 @@ SyncClient = Anthropic | AnthropicBedrock | AnthropicBedrockMantle | AnthropicVe
 
 AsyncClient = AsyncAnthropic | AsyncAnthropicBedrock | AsyncAnthropicBedrockMantle | AsyncAnthropicVertex
 """Their async twins."""
+
+_ELSEWHERE = (
+    AnthropicAWS,
+    AnthropicBedrock,
+    AnthropicBedrockMantle,
+    AnthropicFoundry,
+    AnthropicGoogleCloud,
+    AnthropicVertex,
+    AsyncAnthropicAWS,
+    AsyncAnthropicBedrock,
+    AsyncAnthropicBedrockMantle,
+    AsyncAnthropicFoundry,
+    AsyncAnthropicGoogleCloud,
+    AsyncAnthropicVertex,
+)
+# Prompt-caching page, 2026-09: a run of calls, or of results, is one lookback position on the Claude API only.
 
 Block = Mapping[str, object] | BaseModel
 """A content block: a dict, or an object of the SDK."""
@@ -112,7 +135,13 @@ class _BaseConversation(Generic[ClientT]):
             raise TypeError(f"{type(self).__name__} takes a client, not its class: {client.__name__}()")
         self._client = client
         self._state = ConversationState(
-            books=Books(scope=scope_of(client), policy=policy, count=count, on_event=on_event),
+            books=Books(
+                scope=scope_of(client),
+                policy=policy,
+                rules="bedrock" if isinstance(client, _ELSEWHERE) else None,
+                count=count,
+                on_event=on_event,
+            ),
             fields={"model": model, "max_tokens": max_tokens, "system": system, "tools": tools},
             options=request,
             messages=messages,
@@ -206,6 +235,32 @@ class _BaseConversation(Generic[ClientT]):
             TurnInProgressError: A turn is running.
         """
         self._state.pin()
+
+    def edit(self, change: Change, *, when: When = "pays") -> Edit:
+        """Change the history, such as to clear old tool results or to put a summary in the place of what it stands for.
+
+        Everything behind the first change is written to the cache anew, so it is made when that is cheap.
+
+        ```python
+        weighed = conversation.edit(without_old_results, when="pays")
+        print(weighed.price, weighed.saving, weighed.done)
+        ```
+
+        Args:
+            change: Gives the history that should be, from a plain copy of the one that is. Where it waits, it is
+                called again when its time has come. Models that bind thinking to its prefix (Opus and Sonnet 5.5,
+                Fable and Mythos 5.1 and 5.2) refuse thinking behind a change: leave it out from there on.
+            when: `"now"`; `"cold"`, before the first turn that finds the cache lapsed, where it costs nothing; or
+                `"pays"`, then or as soon as it costs no more than it saves over as many more turns as there were.
+
+        Returns:
+            What it costs if it is made now, what it saves each later request, and whether it is made.
+
+        Raises:
+            ConversationError: The API would refuse what `change` gives. The history is as it was.
+            TurnInProgressError: A turn is running.
+        """
+        return self._state.edit(change, when)
 
     def rewind(self, turns: int = 1) -> None:
         """Forget the last turns and what is staged. What they cost stays in the books.

@@ -16,6 +16,7 @@ from convcache.core.events import (
     Event,
     HeadUnstable,
     HelperFailed,
+    HistoryEdited,
     ModelUnknown,
     TurnSettled,
 )
@@ -62,6 +63,9 @@ def _line(event: Event) -> tuple[int, str, dict[str, Any]]:  # noqa: PLR0911 - a
         case HeadUnstable(volatile):
             # The values are pieces of the prompt: those who want them take the event.
             return logging.WARNING, "head_unstable", {"path": volatile.path, "kind": volatile.kind.value}
+        case HistoryEdited(edit):
+            fields = {"tokens": edit.tokens, "price": edit.price, "saving": edit.saving}
+            return logging.INFO, "history_edited", fields
         case ModelUnknown(model):
             return logging.WARNING, "model_unknown", {"model": model}
         case _:

@@ -9,14 +9,15 @@ from contextlib import contextmanager
 from copy import deepcopy
 from datetime import datetime, timedelta
 from threading import Lock
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import attrs
 
 from convcache.books import Books, Clock, Head
 from convcache.core.blocks import unmarked
 from convcache.core.catalog import model, platform
-from convcache.core.events import Turn
+from convcache.core.edit import Change, Edit, When
+from convcache.core.events import HistoryEdited, Turn
 from convcache.core.planner import Landmarks, Plan
 from convcache.core.prompt import Node, Prompt
 from convcache.core.transcript import Transcript
@@ -91,6 +92,7 @@ class ConversationState:
         self._runnable = _by_name(fields["tools"])
         self._kept: tuple[_KeptTurn, ...] = ()
         self._pins: tuple[Node, ...] = ()
+        self._edits: tuple[tuple[Change, When], ...] = ()
         self._parting: int | None = None
         self._gate = Gate()
         self._ledger = books.opened()
@@ -173,6 +175,69 @@ class ConversationState:
                 raise ValueError("there is nothing to pin: no turn was sent yet whose prompt was cached")
             self._pins = (*self._pins, tail)
 
+    def edit(self, change: Change, when: When) -> Edit:
+        """Change the history, now or when it costs less."""
+        if when not in get_args(When):
+            raise ValueError(f"when is one of {', '.join(map(repr, get_args(When)))}, not {when!r}")
+        with self._alone():
+            transcript = self._edited(change)
+            edit = self._weighed(transcript)
+            if when == "now" or self._is_time(edit, when):
+                return self._make(edit, transcript)
+            self._edits = (*self._edits, (change, when))
+            return edit
+
+    def _make_edits(self) -> None:
+        """The changes of the history that were waiting, as far as their time has come."""
+        waiting, self._edits = self._edits, ()
+        for change, when in waiting:
+            with self._books.failing_open("editing"):
+                if when == "cold" and not self._is_cold():
+                    self._edits = (*self._edits, (change, when))
+                    continue
+                transcript = self._edited(change)
+                if self._is_time(edit := self._weighed(transcript), when):
+                    self._make(edit, transcript)
+                else:
+                    self._edits = (*self._edits, (change, when))
+
+    def _edited(self, change: Change) -> Transcript:
+        copies = [deepcopy(unmarked(message)) for message in self._transcript.sent]
+        return self._transcript.edited(plain(change(copies)))
+
+    def _weighed(self, transcript: Transcript) -> Edit:
+        """What a change costs now: what the next request would cost with it and without."""
+        before, after = (self._outlook(version) for version in (self._transcript, transcript))
+        return (
+            Edit(tokens=0, price=None, saving=None)
+            if before is None or after is None
+            else Edit.between(before, after)
+        )
+
+    def _outlook(self, transcript: Transcript) -> Plan | None:
+        request = {**self._fields, "messages": transcript.sent}
+        seen = as_sent({name: value for name, value in request.items() if is_given(name, value)})
+        prompt = None if seen is None or not transcript.sent else self._books.prompt(seen, self._ledger)
+        if prompt is None or seen is None:
+            return None
+        landmarks = self._landmarks(prompt, transcript)
+        return self._books.planned(seen, prompt, self._ledger, at=self._clock(), landmarks=landmarks)
+
+    def _is_time(self, edit: Edit, when: When) -> bool:
+        """Whether a change costs nothing, or will have paid after as many more turns as there were."""
+        return self._is_cold() or (when == "pays" and edit.pays(requests=len(self._kept)))
+
+    def _is_cold(self) -> bool:
+        last = self._ledger.last
+        return last is None or last.lapsed(self._clock())
+
+    def _make(self, edit: Edit, transcript: Transcript) -> Edit:
+        if len(transcript.turns) != len(self._kept):
+            self._kept = ()
+        self._transcript, self._prompt, self._parting = transcript, None, None
+        self._books.tell(HistoryEdited(done := attrs.evolve(edit, done=True)))
+        return done
+
     def rewind(self, turns: int) -> None:
         """Forget the last turns."""
         with self._alone():
@@ -197,6 +262,7 @@ class ConversationState:
     ) -> Iterator[Pending]:
         """A turn, from its request to its end. What is not kept in between leaves no trace in the history."""
         with self._alone():
+            self._make_edits()
             pending = self._start(self.request(content, options, context=context), self._transcript)
             try:
                 yield pending

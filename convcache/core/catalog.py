@@ -10,7 +10,7 @@ from typing import Final, Literal
 import attrs
 
 Platform = Literal["claude", "bedrock"]
-"""Whose rules apply: the Claude API's (and of those who follow it), or Amazon Bedrock's."""
+"""Whose lookback rules apply: the Claude API's, or Amazon Bedrock's, which the other clouds are taken to share."""
 
 MAX_BREAKPOINTS: Final = 4
 """Prompt-caching page, "How many breakpoints": up to 4 in a request, the top-level one counted."""

@@ -7,6 +7,7 @@ from typing import Literal
 import attrs
 
 from convcache.core.diagnosis import Invalidation, Miss
+from convcache.core.edit import Edit
 from convcache.core.usage import Costs, Usage
 from convcache.core.volatile import Volatile
 
@@ -47,17 +48,20 @@ class TurnSettled:
     conversation: str | None = None
 
 
+Step = Literal["planning", "booking", "editing"]
+
+
 @attrs.frozen
 class HelperFailed:
     """Something went wrong in convcache. A request that could not be planned goes out as its caller wrote it; a
     reply that could not be booked reaches the caller all the same.
 
     Attributes:
-        step: What was being done: `planning` or `booking`.
+        step: What was being done: `planning`, `booking` or `editing`.
         error: What went wrong.
     """
 
-    step: Literal["planning", "booking"]
+    step: Step
     error: Exception
 
 
@@ -110,6 +114,17 @@ class HeadUnstable:
 
 
 @attrs.frozen
+class HistoryEdited:
+    """A change of the history was made that was asked for with `edit`.
+
+    Attributes:
+        edit: What it costs and saves.
+    """
+
+    edit: Edit
+
+
+@attrs.frozen
 class ModelUnknown:
     """The catalogue does not know a model: breakpoints are placed for five minutes, and no dollars are told.
 
@@ -127,5 +142,6 @@ Event = (
     | CacheInvalidated
     | ContextNearlyFull
     | HeadUnstable
+    | HistoryEdited
     | ModelUnknown
 )

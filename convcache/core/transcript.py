@@ -230,6 +230,18 @@ class Transcript:
         kept = self.turns[:-turns]
         return self._cut(kept[-1].end if kept else self.adopted, kept)
 
+    def edited(self, messages: Iterable[Json]) -> Self:
+        """The transcript with other messages. Turns can still be taken back if there are as many of them.
+
+        Raises:
+            ConversationError: A message is empty, or tool calls and results do not belong together.
+        """
+        other = self.adopting(messages)
+        if len(other.messages) != len(self.sent):
+            return attrs.evolve(other, staged=self.staged)
+        whole = (*self.messages[: self.start], *other.messages)
+        return attrs.evolve(self, messages=whole, has_system=other.has_system)
+
     def _cut(self, end: int, turns: tuple[Kept, ...]) -> Self:
         messages = self.messages[:end]
         return attrs.evolve(

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convcache.core.textdiff import MAX_SHOWN
@@ -409,6 +409,7 @@ ODD = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(*[st.fixed_dictionaries({}, optional={"tools": ODD, "system": ODD})] * 2)
 def test_odd_heads_are_compared_like_others(before, after):
     assert volatile(before, copy.deepcopy(before)) is None
