@@ -45,6 +45,7 @@ from convcache.core.prompt import CountTokens
 from convcache.core.usage import Costs, Usage
 from convcache.observe import emit
 from convcache.request import Reply, RequestOptions, TurnOptions, countable, definitions, is_beta
+from convcache.route import routed
 from convcache.runner import TurnsOf
 from convcache.state import ConversationState, Pending
 from convcache.streaming import AsyncConversationStream, ConversationStream
@@ -106,6 +107,7 @@ class _BaseConversation(Generic[ClientT]):
         clock: Clock = utc_now,
         count: CountTokens | None = None,
         on_event: OnEvent = emit,
+        in_bytes: bool = True,
         **request: Unpack[RequestOptions],
     ) -> None:
         """Start a conversation on `client`. Sends nothing.
@@ -122,6 +124,9 @@ class _BaseConversation(Generic[ClientT]):
             clock: Gives the time as an aware datetime.
             count: Counts the tokens of a block, given as JSON; without it they are estimated from what was billed.
             on_event: Told of what happened (`convcache.core.events`); the default logs it.
+            in_bytes: Whether a history of 100 messages or more goes to the SDK as bytes that are kept, instead of
+                JSON that the SDK copies and writes again in every turn. What reaches the API is the same. With a
+                client whose platform, middleware or traces need the JSON, it goes as JSON anyway.
             **request: Other fields of `messages.create`, for every turn. With `betas`, requests go by
                 `client.beta.messages`, and replies are its messages.
 
@@ -134,6 +139,7 @@ class _BaseConversation(Generic[ClientT]):
         if isinstance(client, type):
             raise TypeError(f"{type(self).__name__} takes a client, not its class: {client.__name__}()")
         self._client = client
+        self._in_bytes = in_bytes
         self._state = ConversationState(
             books=Books(
                 scope=scope_of(client),
@@ -302,6 +308,15 @@ class _BaseConversation(Generic[ClientT]):
         fork._state = self._state.fork()
         return fork
 
+    def _routed(self, pending: Pending) -> tuple[Any, dict[str, Any]]:
+        """What to call, and with which arguments."""
+        client, body = routed(self._client, pending.body, in_bytes=self._in_bytes)
+        return _api(client, body), body
+
+
+def _api(client: Any, request: Mapping[str, Any]) -> Any:
+    return client.beta.messages if is_beta(request) else client.messages
+
 
 class Conversation(_BaseConversation[SyncClient]):
     """A conversation with Claude whose prompt cache is kept placed right.
@@ -340,7 +355,7 @@ class Conversation(_BaseConversation[SyncClient]):
             anthropic.AnthropicError: As the SDK raises it. The history is as it was; send again.
         """
         with self._state.turn(content, this_turn_only, context=context) as pending:
-            reply: Message = self._call(pending, lambda messages: messages.create(**pending.body))
+            reply: Message = self._call(pending, lambda messages, body: messages.create(**body))
             self._state.answered(pending, Reply.of(reply))
         return reply
 
@@ -364,7 +379,7 @@ class Conversation(_BaseConversation[SyncClient]):
         """
         with (
             self._state.turn(content, this_turn_only, context=context) as pending,
-            self._call(pending, lambda messages: messages.stream(**pending.body).__enter__()) as opened,
+            self._call(pending, lambda messages, body: messages.stream(**body).__enter__()) as opened,
         ):
             stream = ConversationStream(opened, self._state, pending)
             try:
@@ -437,26 +452,22 @@ class Conversation(_BaseConversation[SyncClient]):
             ConversationError: The turn could not be sent.
         """
         request = self._state.request(content, this_turn_only)
-        tokens = int(self._api(request).count_tokens(**countable(request)).input_tokens)
+        tokens = int(_api(self._client, request).count_tokens(**countable(request)).input_tokens)
         self._state.measured(request, tokens)
         return tokens
 
-    def _api(self, request: Mapping[str, Any]) -> Any:
-        return self._client.beta.messages if is_beta(request) else self._client.messages
-
-    def _call(self, pending: Pending, call: Callable[[Any], T]) -> T:
+    def _call(self, pending: Pending, call: Callable[[Any, dict[str, Any]], T]) -> T:
         while (leader := self._state.ahead_of(pending)) is not None:
             leader.wait(self._state.max_wait)
             self._state.planned_again(pending)
-        messages = self._api(pending.request)
         with left_alone():
             try:
-                return call(messages)
+                return call(*self._routed(pending))
             except (BadRequestError, PermissionDeniedError) as error:
                 if not self._state.recovers_from(pending, str(error)):
                     raise
                 refusal = error
-            answer = call(messages)
+            answer = call(*self._routed(pending))
             self._state.refused(pending, str(refusal))
             return answer
 
@@ -482,7 +493,7 @@ class AsyncConversation(_BaseConversation[AsyncClient]):
     ) -> Message:
         """Send a turn and return the reply; see `Conversation.send`."""
         with self._state.turn(content, this_turn_only, context=context) as pending:
-            reply: Message = await self._call(pending, lambda messages: messages.create(**pending.body))
+            reply: Message = await self._call(pending, lambda messages, body: messages.create(**body))
             self._state.answered(pending, Reply.of(reply))
         return reply
 
@@ -503,7 +514,7 @@ class AsyncConversation(_BaseConversation[AsyncClient]):
         ```
         """
         with self._state.turn(content, this_turn_only, context=context) as pending:
-            opening = self._call(pending, lambda messages: messages.stream(**pending.body).__aenter__())
+            opening = self._call(pending, lambda messages, body: messages.stream(**body).__aenter__())
             async with await opening as opened:
                 stream = AsyncConversationStream(opened, self._state, pending)
                 try:
@@ -554,25 +565,21 @@ class AsyncConversation(_BaseConversation[AsyncClient]):
     ) -> int:
         """Ask the API how many prompt tokens a turn would have; see `Conversation.count_tokens`."""
         request = self._state.request(content, this_turn_only)
-        tokens = int((await self._api(request).count_tokens(**countable(request))).input_tokens)
+        tokens = int((await _api(self._client, request).count_tokens(**countable(request))).input_tokens)
         self._state.measured(request, tokens)
         return tokens
 
-    def _api(self, request: Mapping[str, Any]) -> Any:
-        return self._client.beta.messages if is_beta(request) else self._client.messages
-
-    async def _call(self, pending: Pending, call: Callable[[Any], Awaitable[T]]) -> T:
+    async def _call(self, pending: Pending, call: Callable[[Any, dict[str, Any]], Awaitable[T]]) -> T:
         while (leader := self._state.ahead_of(pending)) is not None:
             await leader.wait_async(self._state.max_wait)
             self._state.planned_again(pending)
-        messages = self._api(pending.request)
         with left_alone():
             try:
-                return await call(messages)
+                return await call(*self._routed(pending))
             except (BadRequestError, PermissionDeniedError) as error:
                 if not self._state.recovers_from(pending, str(error)):
                     raise
                 refusal = error
-            answer = await call(messages)
+            answer = await call(*self._routed(pending))
             self._state.refused(pending, str(refusal))
             return answer

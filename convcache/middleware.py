@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
 from threading import Lock
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 
 import attrs
 import httpx2
@@ -92,7 +92,12 @@ class CacheMiddleware(Middleware):
     ```python
     client = Anthropic(middleware=[CacheMiddleware()])
     ```
+
+    Attributes:
+        takes_bytes: It has nothing to do with the requests of a conversation, which are planned already.
     """
+
+    takes_bytes: ClassVar = True
 
     def __init__(
         self,

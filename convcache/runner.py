@@ -16,6 +16,7 @@ from anthropic.lib.streaming import BetaMessageStream
 from convcache.books import REFUSING_STATUSES, left_alone
 from convcache.core.blocks import Json
 from convcache.core.usage import UsageMeter
+from convcache.core.wire import in_json
 from convcache.request import Reply
 from convcache.state import ConversationState, Pending
 from convcache.taps import derived, tapped
@@ -102,7 +103,7 @@ class _Turn:
         stream_cls = (
             tapped(self.original.stream_cls, self.feed, self.finish) if self.original.stream else None
         )
-        return derived(self.original, body=self.pending.body, stream_cls=stream_cls)
+        return derived(self.original, body=in_json(self.pending.body), stream_cls=stream_cls)
 
     @contextmanager
     def letting_go(self) -> Iterator[None]:

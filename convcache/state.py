@@ -306,7 +306,7 @@ class ConversationState:
         """A turn of a loop of somebody else's, which sends the history itself."""
         with self._alone():
             transcript = self._transcript.followed(request["messages"])
-            messages = (*transcript.sent, *transcript.staged.messages)
+            messages = transcript.sent.plus(transcript.staged.messages)
             return self._start({**request, "messages": messages}, transcript)
 
     def ended(self, pending: Pending, *, reply: Reply | None = None, bill: Bill | None = None) -> None:

@@ -5,7 +5,7 @@ Written against anthropic 2.12 and httpx2 2.16.
 """
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, get_origin
@@ -18,10 +18,19 @@ Finish = Callable[[], None]
 Hear = Callable[[httpx2.Response], None]
 
 
-def derived(request: APIRequest, *, body: dict[str, Any], stream_cls: Any) -> APIRequest:
-    """The request with another body. `APIRequest.copy` would deep-copy the old body first."""
+def derived(
+    request: APIRequest,
+    *,
+    body: Mapping[str, Any] | None = None,
+    content: bytes | None = None,
+    stream_cls: Any = None,
+) -> APIRequest:
+    """The request with another body, as JSON or as the bytes of it. `APIRequest.copy` would deep-copy the old body
+    first."""
     options = request.options
-    if body is not request.json:
+    if content is not None:
+        options = options.model_copy(update={"json_data": None, "content": content})
+    elif body is not None and body is not request.json:
         options = options.model_copy(update={"json_data": body})
     return APIRequest(
         options=options,

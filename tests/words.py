@@ -52,3 +52,65 @@ def marked_paths(body: Json) -> list[str]:
             f"messages.{m}.{i}" for i, block in enumerate(message["content"]) if "cache_control" in block
         ]
     return paths
+
+
+BLOCKS: dict[str, Json] = {
+    "text": text('quotes " and \\ and \n and \u2028 and / and \x7f'),
+    "unicode": text("漢字 é 🎈 \U0010ffff"),
+    "citations": {
+        **text("as it says"),
+        "citations": [
+            {
+                "type": "char_location",
+                "cited_text": "says",
+                "document_index": 0,
+                "document_title": None,
+                "start_char_index": 0,
+                "end_char_index": 4,
+                "file_id": None,
+            }
+        ],
+    },
+    "thinking": thinking("let me see"),
+    "redacted": {"type": "redacted_thinking", "data": "Zm9v"},
+    "tool_use": {**call("a"), "caller": {"type": "direct"}},
+    "numbers": call(
+        "b",
+        zero=-0.0,
+        tiny=1e-07,
+        large=1e22,
+        third=0.1 + 0.2,
+        one=1.0,
+        huge=10**40,
+        no=None,
+        yes=True,
+        cache_control=1,
+    ),
+    "tool_result": {
+        **result("a"),
+        "content": [text("found"), {"type": "tool_reference", "tool_name": "look_up"}],
+    },
+    "error": {**result("b"), "is_error": True},
+    "server_tool": {"type": "server_tool_use", "id": "srv", "name": "web_search", "input": {"query": "x"}},
+    "search": {
+        "type": "web_search_tool_result",
+        "tool_use_id": "srv",
+        "content": [
+            {
+                "type": "web_search_result",
+                "url": "http://a",
+                "title": "A",
+                "encrypted_content": "x",
+                "page_age": None,
+            }
+        ],
+    },
+    "image": {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}},
+    "document": {
+        "type": "document",
+        "source": {"type": "content", "content": [text("a page")]},
+        "citations": {"enabled": True},
+    },
+    "future": {"type": "brand_new_block", "payload": {"cache_control": [1, {"deep": []}]}, "": {}},
+}
+"""A block of every shape, with what is hard to write."""

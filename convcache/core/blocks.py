@@ -101,8 +101,12 @@ def breakpoint_ttl(block: Json) -> Ttl | None:
 
 def marked(block: Json, ttl: Ttl) -> dict[str, Any]:
     """A copy of the block that carries a breakpoint. Five minutes is the API's default and is left unsaid."""
-    control = {"type": "ephemeral"} if ttl == "5m" else {"type": "ephemeral", "ttl": ttl}
-    return {**block, "cache_control": control}
+    return {**block, "cache_control": control(ttl)}
+
+
+def control(ttl: Ttl) -> dict[str, str]:
+    """A breakpoint."""
+    return {"type": "ephemeral"} if ttl == "5m" else {"type": "ephemeral", "ttl": ttl}
 
 
 def unmarked(value: Any) -> Any:
@@ -177,7 +181,7 @@ def text_length(block: Json) -> int:  # noqa: PLR0911 - a row for each kind of b
         case {"type": "image"}:
             return _IMAGE_BYTES
         case {"type": "tool_use", "name": str(name), "input": called}:
-            return _bytes(name) + len(_json(called))
+            return _bytes(name) + len(as_bytes(called))
         case {"type": "tool_result", "content": str(text)}:
             return _bytes(text)
         case {"type": "tool_result", "content": list(parts)}:
@@ -186,15 +190,24 @@ def text_length(block: Json) -> int:  # noqa: PLR0911 - a row for each kind of b
             return len(data) // _BYTES_PER_TEXT_BYTE
         case {"type": "document", "source": {"type": "text", "data": str(text)}}:
             return _bytes(text)
-    return len(_json(unmarked(block)))
+    return len(as_bytes(unmarked(block)))
 
 
 def _bytes(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
 
 
-def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+_encoder: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def as_bytes(value: Any) -> bytes:
+    """JSON as the SDK puts it on the wire.
+
+    Raises:
+        ValueError: It cannot be written as JSON (NaN, an infinity, a lone surrogate).
+        TypeError: It holds an object that is not JSON.
+    """
+    return _encoder.encode(value).encode()
 
 
 def canonical(block: Json) -> bytes:
@@ -209,4 +222,4 @@ def canonical(block: Json) -> bytes:
     """
     plain = unmarked(block)
     ordered = {key: plain[key] for key in sorted(plain)}
-    return _json(ordered)
+    return as_bytes(ordered)

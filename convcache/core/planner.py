@@ -22,6 +22,7 @@ from convcache.core.policy import Policy, Slot
 from convcache.core.prompt import BYTES_PER_TOKEN, Node, Path, Prompt
 from convcache.core.usage import Usage
 from convcache.core.view import Place, loop_start
+from convcache.core.wire import Marks, Messages, Written, marked_message
 
 _SURELY: Final = 2
 """An estimate is never off by this factor, so a prefix estimated below the minimum divided by it is too short."""
@@ -92,13 +93,28 @@ class Plan:
         for section in ("tools", "system"):
             if body.get(section):
                 body[section] = list(_marked_blocks((section,), as_blocks(body[section]), ttls))
-        body["messages"] = messages = list(request["messages"])
-        own = {node.path for node in self.prompt.nodes if node.own is not None}
-        strings = {i for i, message in enumerate(messages) if _is_users_string(message)}
-        for index in strings | {path[1] for path in (*ttls, *own) if path[0] == "messages"}:
-            blocks = _marked_blocks(("messages", index), as_blocks(messages[index]["content"]), ttls)
-            messages[index] = {**messages[index], "content": list(blocks)}
+        messages = request["messages"]
+        if isinstance(messages, Messages):
+            body["messages"] = Written(messages, self._marks(ttls))
+            return body
+        body["messages"] = spine = list(messages)
+        strings = (index for index, message in enumerate(spine) if _is_users_string(message))
+        marks = self._marks(ttls)
+        for index in {*strings, *marks}:
+            spine[index] = marked_message(spine[index], marks.get(index, {}))
         return body
+
+    def _marks(self, ttls: Mapping[Path, Ttl]) -> Marks:
+        """The breakpoints of the messages, and which messages have some of their own."""
+        marks: dict[int, dict[int, Ttl]] = {}
+        for node in self.prompt.nodes:
+            if node.own is not None and node.section == "messages":
+                marks.setdefault(node.path[1], {})
+        for section, *place in ttls:
+            if section == "messages":
+                index, block = place
+                marks.setdefault(index, {})[block] = ttls[section, index, block]
+        return marks
 
 
 def _is_users_string(message: Json) -> bool:

@@ -28,6 +28,7 @@ from convcache.core.blocks import (
 )
 from convcache.core.catalog import COLLAPSING_PLATFORMS, Model, Platform, model, platform
 from convcache.core.view import View
+from convcache.core.wire import Messages
 
 Path = tuple[str, int] | tuple[str, int, int]
 
@@ -156,15 +157,10 @@ class Prompt:
 
 
 def _shared_messages(earlier: Prompt | None, messages: Sequence[Json]) -> int:
-    """How many messages an earlier prompt shares with these: all of its own, or none.
-
-    The messages of a conversation are values that only it makes, so where one of them stands in the same place
-    again, all before it do too.
-    """
-    count = 0 if earlier is None else len(earlier.messages)
-    if earlier is None or not 0 < count <= len(messages):
+    """How many messages an earlier prompt shares with these: all of its own, or none."""
+    if earlier is None or not isinstance(messages, Messages) or not messages.goes_on_from(earlier.messages):
         return 0
-    return count if messages[count - 1] is earlier.messages[count - 1] else 0
+    return len(earlier.messages)
 
 
 def _digest(*parts: bytes) -> bytes:

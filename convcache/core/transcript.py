@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 import attrs
 
 from convcache.core.blocks import Json, as_blocks, is_empty_text
+from convcache.core.wire import Messages
 from convcache.errors import (
     ConversationEndedError,
     DanglingToolUseError,
@@ -108,7 +109,7 @@ class Transcript:
         staged: Messages that go out with the next turn.
     """
 
-    messages: tuple[Json, ...] = ()
+    messages: Messages = attrs.field(factory=Messages)
     start: int = 0
     adopted: int = 0
     turns: tuple[Kept, ...] = ()
@@ -122,16 +123,19 @@ class Transcript:
         Raises:
             ConversationError: A message is empty, or tool calls and results do not belong together.
         """
-        history = tuple(_in_blocks(_message(message)) for message in messages)
+        history = [_in_blocks(_message(message)) for message in messages]
         _check_tool_results((), history)
         return cls(
-            messages=history, start=_start(history), adopted=len(history), has_system=_has_system(history)
+            messages=Messages(history),
+            start=_start(history),
+            adopted=len(history),
+            has_system=_has_system(history),
         )
 
     @property
-    def sent(self) -> tuple[Json, ...]:
+    def sent(self) -> Messages:
         """The messages of the history that are still sent."""
-        return self.messages[self.start :]
+        return self.messages.since(self.start)
 
     def append(self, *items: Json | str) -> Self:
         """Stage messages or blocks for the next turn. Blocks that follow one another make one user message.
@@ -159,7 +163,7 @@ class Transcript:
         *,
         takes_system: bool = False,
         clears: bool = False,
-    ) -> tuple[Json, ...]:
+    ) -> Messages:
         """The messages of the next request: the history, what is staged, and `content` as a user message.
 
         Args:
@@ -187,7 +191,7 @@ class Transcript:
                 raise DanglingToolUseError(pending)
         if says_nothing and not self._awaits_reply:
             raise EmptyMessageError("There is nothing to send.")
-        return (*self.sent, *ask)
+        return self.sent.plus(ask)
 
     def followed(self, messages: Sequence[Json]) -> Self:
         """The transcript that goes on as somebody else sends it: what it shares with these messages, and the others
@@ -201,13 +205,13 @@ class Transcript:
         history = self if shared == len(before) else self._cut(self.start + shared, kept)
         return attrs.evolve(history, staged=Staged(tuple(messages[shared:])))
 
-    def answered(self, asked: Sequence[Json], reply: Sequence[Json], stop_reason: str | None) -> Self:
+    def answered(self, asked: Messages, reply: Sequence[Json], stop_reason: str | None) -> Self:
         """The transcript after a turn. What the API gives and does not take back would end the conversation: empty
         text is left out, and so is a message of nothing else; half a character becomes the mark of a lost one."""
         blocks = [_encodable(block) for block in reply if not is_empty_text(block)]
         answer = ({"role": "assistant", "content": blocks},) if blocks else ()
-        before = (*self.messages[: self.start], *asked)
-        messages = (*before, *answer)
+        before = self.messages.plus(asked.since(len(self.sent)))
+        messages = before.plus(answer)
         turns = (*self.turns, Kept(len(messages), stop_reason))
         start = len(before) if any(map(_stands_for_all, blocks)) else self.start
         return attrs.evolve(
@@ -243,7 +247,7 @@ class Transcript:
         return attrs.evolve(self, messages=whole, has_system=other.has_system)
 
     def _cut(self, end: int, turns: tuple[Kept, ...]) -> Self:
-        messages = self.messages[:end]
+        messages = self.messages.first(end)
         return attrs.evolve(
             self,
             messages=messages,

@@ -1,0 +1,179 @@
+"""Messages in the one form they have for ever: as JSON while they are new, as the bytes that were sent from then on.
+
+Knows how the SDK writes JSON, and nothing of the SDK; what a breakpoint looks like, and not where one belongs.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Self, overload
+
+from convcache.core.blocks import Json, Ttl, as_blocks, as_bytes, control, marked, unmarked
+from convcache.core.growing import Growing
+
+Marks = Mapping[int, Mapping[int, Ttl]]
+"""The breakpoints of messages: message -> block -> TTL. A message with none of ours is named to take off its own."""
+
+
+class Message:
+    """A message, by its JSON or by its bytes: either tells the other, and both are never changed."""
+
+    __slots__ = ("_ends", "_json", "_wire")
+
+    def __init__(self, message: Json) -> None:
+        self._json: Json | None = message
+        self._wire: bytes | None = None
+        self._ends: tuple[int, ...] = ()
+
+    @property
+    def json(self) -> Json:
+        """The message as its caller wrote it."""
+        if self._json is None:
+            said: dict[str, Any] = json.loads(self.wire)
+            return said
+        return self._json
+
+    @property
+    def wire(self) -> bytes:
+        """Its bytes on the wire, without breakpoints."""
+        if self._wire is None:
+            self._ends, self._wire = _frozen(self.json)
+        return self._wire
+
+    def marked_wire(self, ttls: Mapping[int, Ttl]) -> bytes:
+        """Its bytes with breakpoints on some of its blocks, put together from what is frozen."""
+        wire, pieces, start = self.wire, [], 0
+        for place in sorted(ttls):
+            end = self._ends[place] - 1
+            pieces += [wire[start:end], b',"cache_control":', as_bytes(control(ttls[place]))]
+            start = end
+        return b"".join([*pieces, wire[start:]])
+
+    def marked_json(self, ttls: Mapping[int, Ttl]) -> Json:
+        """The same as JSON."""
+        return marked_message(self.json, ttls)
+
+
+def marked_message(message: Json, ttls: Mapping[int, Ttl]) -> Json:
+    """A copy of the message with breakpoints on these of its blocks and on no others."""
+    blocks = (unmarked(block) for block in as_blocks(message["content"]))
+    content = [marked(block, ttls[i]) if i in ttls else block for i, block in enumerate(blocks)]
+    return {**message, "content": content}
+
+
+def _frozen(message: Json) -> tuple[tuple[int, ...], bytes]:
+    """Where each block ends, and the bytes."""
+    wire, ends = bytearray(b"{"), []
+    for name, value in message.items():
+        wire += (b"," if len(wire) > 1 else b"") + as_bytes(name) + b":"
+        if name != "content" or isinstance(value, str):
+            wire += as_bytes(value)
+            continue
+        wire += b"["
+        for place, block in enumerate(value):
+            wire += (b"," if place else b"") + as_bytes(unmarked(block))
+            ends.append(len(wire))
+        wire += b"]"
+    return tuple(ends), bytes(wire + b"}")
+
+
+class Messages(Sequence[Json]):
+    """The messages of a history, which grows by a turn and shares what it has with all that grew from it."""
+
+    __slots__ = ("_each", "_start")
+
+    def __init__(self, messages: Iterable[Json] = ()) -> None:
+        self._each = Growing(map(Message, messages))
+        self._start = 0
+
+    def plus(self, messages: Iterable[Json]) -> Self:
+        """These and more. Messages of another history are shared with it."""
+        new = messages.each() if isinstance(messages, Messages) else map(Message, messages)
+        return self._of(self._each.plus(new), self._start)
+
+    def first(self, count: int) -> Self:
+        """So many from the start."""
+        return self._of(self._each.first(self._start + count), self._start)
+
+    def since(self, start: int) -> Self:
+        """All but so many from the start."""
+        return self._of(self._each, self._start + start)
+
+    def _of(self, each: Growing[Message], start: int) -> Self:
+        messages = object.__new__(type(self))
+        messages._each, messages._start = each, start
+        return messages
+
+    def goes_on_from(self, earlier: Sequence[Json]) -> bool:
+        """Whether this begins with all the messages of an earlier history: the very same, not only such as say the
+        same. A message has one place in one history and in what forks from it, so the last one tells for all."""
+        if not isinstance(earlier, Messages) or not 0 < len(earlier) <= len(self):
+            return False
+        return self.message(len(earlier) - 1) is earlier.message(-1)
+
+    def each(self) -> Iterator[Message]:
+        """The messages themselves."""
+        return islice(self._each, self._start, None)
+
+    def message(self, at: int) -> Message:
+        """One of them."""
+        return self._each[at if at < 0 else at + self._start]
+
+    def __len__(self) -> int:
+        return max(0, len(self._each) - self._start)
+
+    @overload
+    def __getitem__(self, at: int) -> Json: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Json]: ...
+
+    def __getitem__(self, at: int | slice) -> Json | Sequence[Json]:
+        if isinstance(at, slice):
+            return tuple(self[index] for index in range(*at.indices(len(self))))
+        if not -len(self) <= at < len(self):
+            raise IndexError(at)
+        return self.message(at).json
+
+    def __iter__(self) -> Iterator[Json]:
+        return (message.json for message in self.each())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and [*self] == [*other]
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Written:
+    """Messages with their breakpoints, on their way to whoever sends them.
+
+    The SDK copies lists, and carries an object that it does not know as it is. This one says that it is empty where
+    the SDK asks before it looks for helpers of its own in it, and stays itself where it is copied.
+    """
+
+    def __init__(self, messages: Messages, marks: Marks) -> None:
+        self.messages, self._marks = messages, marks
+
+    def __iter__(self) -> Iterator[Json]:
+        for index, message in enumerate(self.messages.each()):
+            ttls = self._marks.get(index)
+            yield message.json if ttls is None else message.marked_json(ttls)
+
+    def wire(self) -> bytes:
+        """The bytes of the list of them."""
+        parts = [message.wire for message in self.messages.each()]
+        for index, ttls in self._marks.items():
+            parts[index] = self.messages.message(index).marked_wire(ttls)
+        return b"[" + b",".join(parts) + b"]"
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self
+
+
+def in_json(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A request body whose messages are a list, for whoever needs one."""
+    messages = body["messages"]
+    return {**body, "messages": [*messages]} if isinstance(messages, Written) else {**body}

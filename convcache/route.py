@@ -1,0 +1,89 @@
+"""How a conversation's request reaches the SDK: as JSON, or, where the history is long, as the bytes it has anyway.
+
+The bytes are put in the place of the JSON inside the SDK, so that authentication, retries, betas, timeouts, streams,
+errors and spans are the SDK's own. Wherever somebody else has to see the JSON, it goes as JSON.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from anthropic import (
+    AnthropicBedrock,
+    AnthropicBedrockMantle,
+    AnthropicVertex,
+    APIRequest,
+    APIResponse,
+    AsyncAnthropicBedrock,
+    AsyncAnthropicBedrockMantle,
+    AsyncAnthropicVertex,
+    AsyncAPIResponse,
+    AsyncCallNext,
+    CallNext,
+    Middleware,
+)
+
+from convcache.core.blocks import as_bytes
+from convcache.core.wire import Written, in_json
+from convcache.taps import derived
+
+LONG: Final = 100
+"""Messages from which on a history goes as bytes; what is saved before is less than a millisecond."""
+
+# The first and the last rewrite the body, the one between moves a header into it.
+_REWRITES_THE_BODY: Final = (
+    AnthropicBedrock,
+    AsyncAnthropicBedrock,
+    AnthropicBedrockMantle,
+    AsyncAnthropicBedrockMantle,
+    AnthropicVertex,
+    AsyncAnthropicVertex,
+)
+
+
+def routed(client: Any, body: dict[str, Any], *, in_bytes: bool) -> tuple[Any, dict[str, Any]]:
+    """The client to send a planned request with, and the arguments of its `messages.create`."""
+    written = body["messages"]
+    if not isinstance(written, Written):
+        return client, body
+    if in_bytes and len(written.messages) >= LONG and _takes_bytes(client):
+        return client.with_middleware(_InBytes()), body
+    return client, in_json(body)
+
+
+def _takes_bytes(client: Any) -> bool:
+    """Whether nobody between us and the wire has to see the JSON: the platform, a middleware of the user's, or a
+    trace that records what is said."""
+    if isinstance(client, _REWRITES_THE_BODY):
+        return False
+    is_traced = client.open_telemetry["traces"]["content_mode"] == "content"
+    return not is_traced and all(getattr(one, "takes_bytes", False) for one in client.middleware)
+
+
+class _InBytes(Middleware):
+    """Puts the bytes in the place of the JSON, in every attempt the same."""
+
+    def handle(self, request: APIRequest, call_next: CallNext) -> APIResponse[Any]:
+        return call_next(_in_bytes(request))
+
+    async def handle_async(self, request: APIRequest, call_next: AsyncCallNext) -> AsyncAPIResponse[Any]:
+        return await call_next(_in_bytes(request))
+
+
+def _in_bytes(request: APIRequest) -> APIRequest:
+    body = request.json
+    written = body.get("messages") if isinstance(body, Mapping) else None
+    if not isinstance(written, Written):
+        return request
+    body = cast("Mapping[str, Any]", body)
+    try:
+        return derived(request, content=_wire(body))
+    except Exception:  # noqa: BLE001 - an SDK that has no place for bytes takes the JSON
+        return derived(request, body=in_json(body))
+
+
+def _wire(body: Mapping[str, Any]) -> bytes:
+    fields = (
+        as_bytes(name) + b":" + (value.wire() if isinstance(value, Written) else as_bytes(value))
+        for name, value in body.items()
+    )
+    return b"{" + b",".join(fields) + b"}"

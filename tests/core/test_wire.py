@@ -1,0 +1,80 @@
+"""Messages as bytes: the SDK's own, whatever is in them and wherever the breakpoints are."""
+
+import copy
+import json
+
+import pytest
+from anthropic._utils._json import openapi_dumps
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convcache.core.blocks import unmarked
+from convcache.core.wire import Message, Messages, Written, marked_message
+from tests.strategies import exchanges
+from tests.words import BLOCKS, text
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_every_block_is_written_as_the_sdk_writes_it(kind):
+    message = {"role": "user", "content": [text("before"), BLOCKS[kind], text("after")]}
+
+    assert Message(message).wire == openapi_dumps(message)
+    assert Message(json.loads(Message(message).wire)).wire == Message(message).wire
+
+
+@given(exchanges(), st.data())
+def test_breakpoints_are_put_into_the_bytes_as_into_the_json(messages, data):
+    for message in messages:
+        places = range(len(message["content"]))
+        ttls = data.draw(st.dictionaries(st.sampled_from(places), st.sampled_from(["5m", "1h"]), max_size=4))
+        before = copy.deepcopy(message)
+
+        assert Message(message).marked_wire(ttls) == openapi_dumps(marked_message(message, ttls))
+        assert message == before
+
+
+def test_breakpoints_of_the_callers_are_not_in_the_bytes_and_stay_in_the_json():
+    marked = {**text("long"), "cache_control": {"type": "ephemeral"}}
+    message = Message({"role": "user", "content": [marked, {"type": "tool_result", "content": [marked]}]})
+
+    assert json.loads(message.wire) == unmarked(message.json) != message.json
+
+
+def test_strings_and_further_fields_of_a_message_are_kept_in_their_order():
+    for message in (
+        {"role": "assistant", "content": "so"},
+        {"content": [text("be brief")], "role": "system", "clear_at": "next_user_message"},
+        {"role": "assistant", "content": []},
+    ):
+        assert Message(message).wire == openapi_dumps(message)
+
+
+def test_a_history_is_written_as_its_parts_and_reads_as_json():
+    messages = Messages([{"role": "user", "content": [text(str(n))]} for n in range(150)])
+    written = Written(messages, {149: {0: "1h"}, 3: {0: "5m"}})
+
+    assert json.loads(written.wire()) == [*written]
+    assert [n for n, message in enumerate(written) if "cache_control" in message["content"][0]] == [3, 149]
+
+
+def test_a_fork_shares_the_messages_and_their_bytes():
+    base = Messages([{"role": "user", "content": [text(str(n))]} for n in range(100)])
+    one, other = (
+        base.plus([{"role": "assistant", "content": "a"}]),
+        base.plus([{"role": "user", "content": "b"}]),
+    )
+    Written(one, {}).wire()
+
+    assert all(a is b for a, b in zip(base.each(), other.each(), strict=False))
+    assert all(a.wire is b.wire for a, b in zip(one.first(100).each(), base.each(), strict=True))
+    assert one.goes_on_from(base)
+    assert not one.goes_on_from(other)
+    assert not Messages(base).goes_on_from(base)
+
+
+def test_what_a_summary_stands_for_is_not_written():
+    messages = Messages([{"role": "user", "content": [text(str(n))]} for n in range(10)]).since(7)
+
+    assert [message["content"][0]["text"] for message in messages] == ["7", "8", "9"]
+    assert json.loads(Written(messages, {}).wire()) == [*messages]
+    assert [*messages.plus([{"role": "assistant", "content": "x"}])][:3] == [*messages]
