@@ -44,6 +44,12 @@ class Growing(Sequence[T_co]):
         cut._last = (self._chunks[chunks] if chunks < len(self._chunks) else self._last)[:rest]
         return cut
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Growing) and (self._chunks, self._last) == (other._chunks, other._last)
+
+    def __hash__(self) -> int:
+        return hash((self._chunks, self._last))
+
     def __len__(self) -> int:
         return len(self._chunks) * _CHUNK + len(self._last)
 

@@ -18,10 +18,11 @@ import attrs
 from convcache.core.blocks import Json, Ttl, as_blocks, marked, unmarked
 from convcache.core.catalog import LOOKBACK_POSITIONS, MAX_BREAKPOINTS
 from convcache.core.clock import CacheClock, Entry
+from convcache.core.outline import Place
 from convcache.core.policy import Policy, Slot
 from convcache.core.prompt import BYTES_PER_TOKEN, Node, Path, Prompt
 from convcache.core.usage import Usage
-from convcache.core.view import Place, loop_start
+from convcache.core.view import loop_start
 from convcache.core.wire import Marks, Messages, Written, marked_message
 
 _SURELY: Final = 2
@@ -106,10 +107,9 @@ class Plan:
 
     def _marks(self, ttls: Mapping[Path, Ttl]) -> Marks:
         """The breakpoints of the messages, and which messages have some of their own."""
-        marks: dict[int, dict[int, Ttl]] = {}
-        for node in self.prompt.nodes:
-            if node.own is not None and node.section == "messages":
-                marks.setdefault(node.path[1], {})
+        nodes = self.prompt.nodes
+        own = (nodes[index] for index in self.prompt.own)
+        marks: dict[int, dict[int, Ttl]] = {node.path[1]: {} for node in own if node.section == "messages"}
         for section, *place in ttls:
             if section == "messages":
                 index, block = place
@@ -153,12 +153,10 @@ def plan(
         worth = _worth(prompt, policy, bytes_per_token)
         chosen: dict[int, Breakpoint] = {}
         for point in _candidates(prompt, landmarks, policy):
-            if (
-                len(chosen) < MAX_BREAKPOINTS
-                and point.slot in policy.slots
-                and worth(prompt.nodes[point.index])
-            ):
+            if point.slot in policy.slots and worth(prompt.nodes[point.index]):
                 chosen.setdefault(point.index, point)
+            if len(chosen) == MAX_BREAKPOINTS:
+                break
         breakpoints = _with_falling_ttls([chosen[index] for index in sorted(chosen)])
     hit = reach(prompt.nodes, breakpoints, lambda digest: warm.warm(digest, at))
     entry = None if hit is None else warm.warm(prompt.nodes[hit].digest, at)
@@ -168,9 +166,7 @@ def plan(
 
 def _as_written(prompt: Prompt) -> tuple[Breakpoint, ...]:
     """The caller's own breakpoints, the top-level one included, as they stand."""
-    own = {
-        index: node.own for index, node in enumerate(prompt.nodes) if node.own is not None and node.markable
-    }
+    own = {index: node.own for index in prompt.own if (node := prompt.nodes[index]).own and node.markable}
     if prompt.automatic is not None:
         last = next((i for i in range(len(prompt.nodes) - 1, -1, -1) if prompt.nodes[i].markable), None)
         if last is not None:
@@ -202,17 +198,16 @@ def _places(prompt: Prompt, tail: int | None, landmarks: Landmarks) -> Iterator[
     nodes, head_end = prompt.nodes, _head_end(prompt.nodes)
     anchor = _found(prompt, landmarks.anchor)
     is_urgent = tail is not None and anchor is not None and _is_out_of_reach(nodes, anchor, tail)
-    borders = _borders(nodes, landmarks.is_border)
+    borders = _borders(prompt, landmarks.is_border)
     end = head_end if head_end is not None and not borders else None
     parting = None if landmarks.parting is None else _last_markable(prompt, (landmarks.parting, 0))
-    own = (i for i in range(len(nodes) - 1, -1, -1) if nodes[i].own is not None and nodes[i].markable)
     yield from _at(tail, slot="tail")
     yield from _at(anchor if is_urgent else None, slot="anchor")
     yield from _at(parting, *reversed(borders), end, slot="border")
     yield from _at(anchor, slot="anchor")
     yield from _at(*(_found(prompt, pin) for pin in reversed(landmarks.pins)), slot="pin")
     yield from _at(_edge(prompt), slot="edge")
-    yield from _at(*own, slot="own")
+    yield from ((index, "own") for index in reversed(prompt.own) if nodes[index].markable)
     yield from _at(head_end, slot="border")
 
 
@@ -229,14 +224,11 @@ def _is_out_of_reach(nodes: Sequence[Node], old: int, tail: int) -> bool:
     return nodes[tail].position - nodes[old].position >= LOOKBACK_POSITIONS
 
 
-def _borders(nodes: Sequence[Node], is_border: Callable[[Node], bool]) -> list[int]:
+def _borders(prompt: Prompt, is_border: Callable[[Node], bool]) -> list[int]:
     """Where the prompts of others part from this one: declared anywhere, learned up to the first message."""
-    return [
-        index
-        for index, node in enumerate(nodes)
-        if node.markable
-        and (node.shared or ((node.section != "messages" or node.path[1] == 0) and is_border(node)))
-    ]
+    nodes = prompt.nodes
+    learned = (index for index in range(prompt.before((1, 0))) if is_border(nodes[index]))
+    return sorted(index for index in {*prompt.shared, *learned} if nodes[index].markable)
 
 
 def _head_end(nodes: Sequence[Node]) -> int | None:
@@ -268,19 +260,19 @@ def _edge(prompt: Prompt) -> int | None:
         return None
     # The user message that opened the tool loop: the running one, or, where a person has just spoken and thinking
     # was dropped, the one before. Nothing before it changed.
-    start = loop_start(prompt.messages)
+    start = loop_start(prompt.outline)
     if start == len(prompt.messages) - 1:
-        start = loop_start(prompt.messages[:start])
+        start = (prompt.outline.last("speech", before=start) or (0, 0))[0]
     return _last_markable(prompt, (start + 1, 0), since=start)
 
 
-def _last_markable(prompt: Prompt, before: Place, *, since: int = 0) -> int | None:
+def _last_markable(prompt: Prompt, place: Place, *, since: int = 0) -> int | None:
     """The last block of the messages that can be marked, before a place and in no message before `since`."""
-    for index in range(len(prompt.nodes) - 1, -1, -1):
+    for index in range(prompt.before(place) - 1, -1, -1):
         node = prompt.nodes[index]
         if node.section != "messages" or node.path[1] < since:
             return None
-        if node.markable and node.path[1:] < before:
+        if node.markable:
             return index
     return None
 

@@ -27,6 +27,8 @@ from convcache.core.blocks import (
     text_length,
 )
 from convcache.core.catalog import COLLAPSING_PLATFORMS, Model, Platform, model, platform
+from convcache.core.growing import Growing
+from convcache.core.outline import Outline, Place
 from convcache.core.view import View
 from convcache.core.wire import Messages
 
@@ -71,6 +73,45 @@ class Node:
         return self.path[0]
 
 
+@attrs.frozen
+class Head:
+    """What stands before the messages, by its digests.
+
+    Attributes:
+        tools: The tools, as the request has them.
+        system: The system prompt, as the request has it.
+        tools_digest: Names the tools that are in the prompt.
+        system_digest: Names the system prompt.
+    """
+
+    tools: object
+    system: object
+    tools_digest: bytes
+    system_digest: bytes
+
+    @classmethod
+    def of(cls, request: Json, earlier: Self | None) -> Self:
+        """The head of a request; the same as an earlier one where that has the very same objects."""
+        tools, system = request.get("tools"), request.get("system")
+        if earlier is not None and earlier.tools is tools and earlier.system is system:
+            return earlier
+        return cls(
+            tools,
+            system,
+            _digest(*(canonical(tool) for _, tool in _tools(request))),
+            _digest(*(canonical(block) for block in as_blocks(system))),
+        )
+
+    def fields(self, request: Json) -> dict[str, Any]:
+        """The part of a prompt's fields that it makes."""
+        return {
+            "model": request["model"],
+            "tools": self.tools_digest,
+            "system": self.system_digest,
+            "context edits": request.get("context_management"),
+        }
+
+
 @attrs.frozen(kw_only=True)
 class Prompt:
     """The chain of a request's blocks.
@@ -79,16 +120,24 @@ class Prompt:
         model: The catalogue's row of the request's model.
         fields: What the key is made of besides the messages' blocks, by the name a person calls it.
         nodes: The blocks in prompt order. Deferred tools, and what the view leaves out, are not in the prompt.
+        own: Which nodes carry a breakpoint of the caller's.
+        shared: Which nodes the caller declared to be shared.
         messages: The messages the chain was built from.
+        outline: Where things stand in them.
         view: What the server leaves of the messages.
+        head: What stands before them.
         automatic: The TTL of a top-level breakpoint of the caller's.
     """
 
     model: Model
     fields: Mapping[str, Any]
-    nodes: tuple[Node, ...]
+    nodes: Growing[Node]
+    own: Growing[int]
+    shared: Growing[int]
     messages: Sequence[Json]
+    outline: Outline
     view: View
+    head: Head
     automatic: Ttl | None
 
     @classmethod
@@ -105,8 +154,8 @@ class Prompt:
 
         Args:
             request: What `messages.create` takes, as plain JSON.
-            grown_from: An earlier prompt of the same conversation. Where this one only goes on from it, its nodes
-                are taken over and only the new messages are read.
+            grown_from: An earlier prompt of the same conversation. What both begin with is taken over, and only the
+                rest is read.
             rules: Whose lookback rules hold; told from the model's id if not given.
             count: Counts the tokens of a block; without it, they are estimated from bytes.
             bytes_per_token: What they are estimated with.
@@ -115,34 +164,55 @@ class Prompt:
             ValueError: Something in it cannot be written as JSON.
         """
         messages: Sequence[Json] = request["messages"]
-        seen = _shared_messages(grown_from, messages)
-        values = key.values({**request, "messages": messages[seen:]})
-        if grown_from is not None and seen:
-            values = key.grown(grown_from.fields, values)
+        known = 0 if grown_from is None else _shared(grown_from.messages, messages)
+        outline = (Outline() if grown_from is None else grown_from.outline.first(known)).grown(messages)
         row = model(request["model"])
 
         def tokens(block: Json) -> float:
             return text_length(block) / bytes_per_token if count is None else count(block)
 
-        prompt = cls(
+        head = Head.of(request, None if grown_from is None else grown_from.head)
+        view = View.of(request, outline, row, tokens)
+        fields = {**head.fields(request), **key.values(request, outline)}
+        chain = _Chain(rules or platform(request["model"]), count)
+        before = None
+        if grown_from is not None and grown_from.fields == fields:
+            before = grown_from.up_to(min(known, view.alike(grown_from.view)))
+        if before is None:
+            nodes, own, shared = Growing[Node](), Growing[int](), Growing[int]()
+            new = [*_head_nodes(request, fields, chain)]
+            chain.salt(key.salt("messages", fields))
+        else:
+            nodes, own, shared = before
+            new = []
+            chain.go_on_after(nodes[-1], messages)
+        new += _message_nodes(messages, view, chain)
+        numbered = [*enumerate(new, len(nodes))]
+        return cls(
             model=row,
-            fields={**_head_fields(request), **values},
-            nodes=(),
+            fields=fields,
+            nodes=nodes.plus(new),
+            own=own.plus(index for index, node in numbered if node.own is not None),
+            shared=shared.plus(index for index, node in numbered if node.shared),
             messages=messages,
-            view=View.of(request, row, tokens),
+            outline=outline,
+            view=view,
+            head=head,
             automatic=breakpoint_ttl({"cache_control": request.get("cache_control")}),
         )
-        chain = _Chain(rules or platform(request["model"]), count)
-        if grown_from is not None and seen and prompt._reads_alike(grown_from):
-            chain.go_on_after(grown_from)
-            return attrs.evolve(prompt, nodes=(*grown_from.nodes, *_message_nodes(prompt, chain, start=seen)))
-        head = tuple(_head_nodes(request, prompt.fields, chain))
-        chain.salt(key.salt("messages", prompt.fields))
-        return attrs.evolve(prompt, nodes=(*head, *_message_nodes(prompt, chain, start=0)))
 
-    def _reads_alike(self, earlier: "Prompt") -> bool:
-        """Whether the messages of both mean the same chain: same key, same parts left out."""
-        return self.fields == earlier.fields and self.view == earlier.view
+    def up_to(self, count: int) -> tuple[Growing[Node], Growing[int], Growing[int]] | None:
+        """The nodes of the head and of the first messages, and which of them are the caller's own and shared; `None`
+        if none of a message is among them."""
+        end = self.before((count, 0))
+        if end == 0 or self.nodes[end - 1].section != "messages":
+            return None
+        own, shared = (all_.first(bisect_left(all_, end)) for all_ in (self.own, self.shared))
+        return self.nodes.first(end), own, shared
+
+    def before(self, place: Place) -> int:
+        """How many nodes stand before a place in the messages."""
+        return bisect_left(self.nodes, place, key=_place)
 
     def index_of(self, node: Node) -> int | None:
         """Where a node of an earlier prompt stands in this one, if its whole prefix is still here."""
@@ -156,11 +226,14 @@ class Prompt:
         return tuple(name for name, value in self.fields.items() if earlier.get(name) != value)
 
 
-def _shared_messages(earlier: Prompt | None, messages: Sequence[Json]) -> int:
-    """How many messages an earlier prompt shares with these: all of its own, or none."""
-    if earlier is None or not isinstance(messages, Messages) or not messages.goes_on_from(earlier.messages):
-        return 0
-    return len(earlier.messages)
+def _place(node: Node) -> Place:
+    """Where a node stands among the messages; what is before them all comes first."""
+    return node.path[1:] if len(node.path) == 3 else (-1, node.path[1])  # noqa: PLR2004
+
+
+def _shared(earlier: Sequence[Json], messages: Sequence[Json]) -> int:
+    """How many messages are the very same as in an earlier prompt. Only a history knows that of its own."""
+    return messages.shared(earlier) if isinstance(messages, Messages) else 0
 
 
 def _digest(*parts: bytes) -> bytes:
@@ -169,15 +242,6 @@ def _digest(*parts: bytes) -> bytes:
         digest.update(len(part).to_bytes(8))
         digest.update(part)
     return digest.digest()
-
-
-def _head_fields(request: Json) -> dict[str, Any]:
-    return {
-        "model": request["model"],
-        "tools": _digest(*(canonical(tool) for _, tool in _tools(request))),
-        "system": _digest(*(canonical(block) for block in as_blocks(request.get("system")))),
-        "context edits": request.get("context_management"),
-    }
 
 
 def _tools(request: Json) -> list[tuple[int, Json]]:
@@ -189,27 +253,34 @@ def _head_nodes(request: Json, fields: Mapping[str, Any], chain: "_Chain") -> It
     """The nodes of tools and system."""
     chain.salt(str(request["model"]).encode() + key.salt("tools", fields))
     for index, tool in _tools(request):
-        yield chain.node(("tools", index), "tools", tool, markable=True)
+        yield chain.node(("tools", index), "tools", tool, canonical(tool), markable=True)
     chain.salt(key.salt("system", fields))
     for index, block in enumerate(as_blocks(request.get("system"))):
-        yield chain.node(("system", index), "system", block, markable=is_markable(block))
+        written = canonical(block)
+        yield chain.node(("system", index), "system", block, written, markable=is_markable(block))
 
 
-def _message_nodes(prompt: Prompt, chain: "_Chain", *, start: int) -> Iterator[Node]:
-    """The nodes of the messages from `start` on."""
-    for index in range(start, len(prompt.messages)):
-        message = prompt.messages[index]
+def _message_nodes(messages: Sequence[Json], view: View, chain: "_Chain") -> Iterator[Node]:
+    """The nodes of the messages, from where the chain has come to."""
+    first, start = chain.after
+    for index in range(first, len(messages)):
+        message = messages[index]
         role, scoped = _role(message), is_turn_scoped(message)
-        for place, block in enumerate(as_blocks(message["content"])):
-            chain.hear(role, block)
-            shown = prompt.view.shown((index, place), block)
-            if shown is not None:
-                markable = not scoped and _can_be_marked(message, block)
-                yield chain.node(("messages", index, place), role, shown, markable=markable)
+        blocks = as_blocks(message["content"])
+        for place in range(start, len(blocks)):
+            block = blocks[place]
+            shown = view.shown((index, place), message, block)
+            markable = not scoped and _can_be_marked(message, block)
+            node = chain.read(("messages", index, place), role, block, shown, markable=markable)
+            if node is not None:
+                yield node
+        start = 0
 
 
 def _role(message: Json) -> str:
     """Who speaks, and whatever else a message says of itself, such as the effort from there on."""
+    if len(message) == 2:  # noqa: PLR2004 - a role and content
+        return str(message["role"])
     rest = {name: value for name, value in message.items() if name not in {"role", "content"}}
     return f"{message['role']} {json.dumps(rest)}" if rest else str(message["role"])
 
@@ -234,21 +305,32 @@ class _Chain:
     length: int = 0
     run: str | None = None
 
-    def go_on_after(self, prompt: Prompt) -> None:
-        last = prompt.nodes[-1]
+    after: Place = (0, 0)
+    """The block of the messages that is read next."""
+
+    def go_on_after(self, last: Node, messages: Sequence[Json]) -> None:
+        """Go on where a node of a message ended."""
+        index, place = _place(last)
         self.digest, self.said, self.position = last.digest, last.said, last.position
         self.size, self.length = last.size, last.length
-        self.run = as_blocks(prompt.messages[-1]["content"])[-1].get("type")
+        self.run = as_blocks(messages[index]["content"])[place].get("type")
+        self.after = index, place + 1
 
     def salt(self, value: bytes) -> None:
         self.digest = _digest(self.digest, b"salt", value)
 
-    def hear(self, role: str, block: Json) -> None:
-        """Take in what the client says, shown to the model or not."""
-        self.said = _digest(self.said, role.encode(), canonical(block))
-
-    def node(self, path: Path, role: str, block: Json, *, markable: bool) -> Node:
+    def read(self, path: Path, role: str, block: Json, shown: Json | None, *, markable: bool) -> Node | None:
+        """Take in a block of a message: what the client says, and what of it the model is shown."""
         written = canonical(block)
+        self.said = _digest(self.said, role.encode(), written)
+        if shown is None:
+            return None
+        return self.node(
+            path, role, shown, written if shown is block else canonical(shown), markable=markable
+        )
+
+    def node(self, path: Path, role: str, block: Json, written: bytes, *, markable: bool) -> Node:
+        """Take in a block that the model is shown, with its canonical bytes."""
         self.digest = _digest(self.digest, role.encode(), written)
         self.size += len(written)
         self.length += text_length(block) if self.count is None else self.count(block)

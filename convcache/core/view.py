@@ -4,6 +4,7 @@ Knows the documented edits and their parameters, and nothing of digests or of wh
 place of a result is not published; it is short, and here it is what Claude Code puts there.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -11,6 +12,7 @@ import attrs
 
 from convcache.core.blocks import THINKING_TYPES, Json, as_blocks, is_turn_scoped
 from convcache.core.catalog import Model
+from convcache.core.outline import Feature, Outline, Place
 
 CLEARED: Final = "[Old tool result content cleared]"
 
@@ -22,15 +24,12 @@ _TRIGGER_TOKENS: Final = 100_000
 _KEPT_TOOL_USES: Final = 3
 _KEPT_THINKING_TURNS: Final = 1
 
-Place = tuple[int, int]
-"""A message and a block in it."""
-
 CountTokens = Callable[[Json], float]
 
 
 class _Shown(NamedTuple):
     place: Place
-    role: str
+    message: Json
     block: Json
 
 
@@ -40,8 +39,8 @@ class View:
 
     Attributes:
         start: Where the last summary stands: everything before it is what it stands for.
-        unthought: Thinking in messages before this one is dropped.
-        over: System messages that were for one turn, and are gone.
+        unthought: Thinking in messages before this one is dropped; the first message after the last that held some.
+        over: Likewise, system messages that were for one turn are gone.
         results: Tool calls whose results are cleared.
         inputs: Tool calls whose inputs are cleared.
         thoughts: Messages whose thinking is cleared.
@@ -50,29 +49,34 @@ class View:
 
     start: Place = (0, 0)
     unthought: int = 0
-    over: frozenset[int] = frozenset()
+    over: int = 0
     results: frozenset[str] = frozenset()
     inputs: frozenset[str] = frozenset()
     thoughts: frozenset[int] = frozenset()
     edge: Place | None = attrs.field(default=None, eq=False)
 
     @staticmethod
-    def of(request: Json, row: Model, count: CountTokens) -> "View":
+    def of(request: Json, outline: Outline, row: Model, count: CountTokens) -> "View":
         """Read what the server will leave of a request's messages.
 
         Args:
             request: What `messages.create` takes, as plain JSON.
+            outline: That of its messages.
             row: Its model.
             count: The tokens of a block: some edits begin at so many.
         """
         messages: Sequence[Json] = request["messages"]
         edits = (request.get("context_management") or {}).get("edits") or ()
         thinking_edit = next((edit for edit in edits if edit.get("type") == CLEAR_THINKING), None)
-        until = _unthought(request, row) if thinking_edit is None else _disabled(request)
+        until = _disabled(request)
+        if not until and thinking_edit is None and not row.keeps_thinking:
+            until = loop_start(outline)
         view = View(
-            start=_last_summary(messages),
-            unthought=until if _thinks_before(messages, until) else 0,
-            over=_over(messages),
+            start=outline.last("summary") or (0, 0),
+            unthought=_after_last(outline, "thinking", before=until),
+            over=_after_last(outline, "turn-scoped", before=_last_of_user(messages))
+            if outline.has("turn-scoped")
+            else 0,
         )
         for edit in edits:
             view = _EDITS[edit["type"]](view, edit, request, count) if edit.get("type") in _EDITS else view
@@ -83,13 +87,20 @@ class View:
         """What was cleared or summarised."""
         return self.start, self.results, self.inputs, self.thoughts
 
-    def shown(self, place: Place, block: Json) -> Json | None:
-        """A block as the model reads it; `None` if it does not."""
-        message, kind = place[0], block.get("type")
-        if place < self.start or message in self.over or kind == "fallback":
+    def alike(self, earlier: "View") -> int:
+        """How many messages, counted from the start, this surely shows as an earlier view does."""
+        if self.edits != earlier.edits:
+            return 0
+        changes = ((self.unthought, earlier.unthought), (self.over, earlier.over))
+        return min((min(change) for change in changes if change[0] != change[1]), default=sys.maxsize)
+
+    def shown(self, place: Place, message: Json, block: Json) -> Json | None:
+        """A block of a message as the model reads it; `None` if it does not."""
+        index, kind = place[0], block.get("type")
+        if place < self.start or kind == "fallback" or (index < self.over and is_turn_scoped(message)):
             return None
         if kind in THINKING_TYPES:
-            return None if message < self.unthought or message in self.thoughts else block
+            return None if index < self.unthought or index in self.thoughts else block
         if kind == "tool_result" and block["tool_use_id"] in self.results:
             return {**block, "content": CLEARED}
         if kind == "tool_use" and block["id"] in self.inputs:
@@ -100,24 +111,19 @@ class View:
     def _pieces(self, messages: Sequence[Json]) -> Iterator[_Shown]:
         for index, message in enumerate(messages):
             for place, block in enumerate(as_blocks(message["content"])):
-                if (shown := self.shown((index, place), block)) is not None:
-                    yield _Shown((index, place), message["role"], shown)
+                if (shown := self.shown((index, place), message, block)) is not None:
+                    yield _Shown((index, place), message, shown)
 
 
-def loop_start(messages: Sequence[Json]) -> int:
+def loop_start(outline: Outline) -> int:
     """The last message in which a person speaks. Tool results alone go on with the turn they belong to."""
-    for index in range(len(messages) - 1, -1, -1):
-        message = messages[index]
-        if message["role"] == "user" and any(
-            block.get("type") != "tool_result" for block in as_blocks(message["content"])
-        ):
-            return index
-    return 0
+    return (outline.last("speech") or (0, 0))[0]
 
 
-def _unthought(request: Json, row: Model) -> int:
-    """The message before which thinking is dropped: on some models that in which a person speaks again."""
-    return _disabled(request) or (0 if row.keeps_thinking else loop_start(request["messages"]))
+def _after_last(outline: Outline, feature: Feature, *, before: int) -> int:
+    """The message after the last one that has such a thing and stands before another; 0 if none does."""
+    place = outline.last(feature, before=before)
+    return 0 if place is None else place[0] + 1
 
 
 def _disabled(request: Json) -> int:
@@ -126,30 +132,8 @@ def _disabled(request: Json) -> int:
     return len(request["messages"]) if is_disabled else 0
 
 
-def _thinks_before(messages: Sequence[Json], end: int) -> bool:
-    return any(
-        block.get("type") in THINKING_TYPES
-        for message in messages[:end]
-        for block in as_blocks(message["content"])
-    )
-
-
-def _over(messages: Sequence[Json]) -> frozenset[int]:
-    scoped = [index for index, message in enumerate(messages) if is_turn_scoped(message)]
-    users = (index for index in range(len(messages) - 1, -1, -1) if messages[index]["role"] == "user")
-    last = next(users, 0) if scoped else 0
-    return frozenset(index for index in scoped if index < last)
-
-
-def _last_summary(messages: Sequence[Json]) -> Place:
-    for index in range(len(messages) - 1, -1, -1):
-        if messages[index]["role"] != "assistant" or isinstance(messages[index]["content"], str):
-            continue
-        blocks = messages[index]["content"]
-        for place in range(len(blocks) - 1, -1, -1):
-            if blocks[place].get("type") == "compaction" and blocks[place].get("content") is not None:
-                return index, place
-    return 0, 0
+def _last_of_user(messages: Sequence[Json]) -> int:
+    return next((index for index in reversed(range(len(messages))) if messages[index]["role"] == "user"), 0)
 
 
 def _clear_tool_uses(view: View, edit: Json, request: Json, count: CountTokens) -> View:
@@ -201,7 +185,7 @@ def _saved(pieces: Sequence[_Shown], view: View, count: CountTokens) -> float:
     return sum(
         count(piece.block) - count(shown)
         for piece in pieces
-        if (shown := view.shown(piece.place, piece.block)) is not None and shown is not piece.block
+        if (shown := view.shown(*piece)) is not None and shown is not piece.block
     )
 
 
@@ -230,7 +214,7 @@ def _thinking_turns(pieces: Sequence[_Shown]) -> list[list[Place]]:
     turns: list[list[Place]] = []
     is_open = False
     for piece in pieces:
-        if piece.role == "user" and piece.block.get("type") != "tool_result":
+        if piece.message["role"] == "user" and piece.block.get("type") != "tool_result":
             is_open = False
         elif piece.block.get("type") in THINKING_TYPES:
             if not is_open:

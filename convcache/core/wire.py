@@ -4,6 +4,7 @@ Knows how the SDK writes JSON, and nothing of the SDK; what a breakpoint looks l
 """
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Self, overload
@@ -16,7 +17,7 @@ Marks = Mapping[int, Mapping[int, Ttl]]
 
 
 class Message:
-    """A message, by its JSON or by its bytes: either tells the other, and both are never changed."""
+    """A message, by its JSON or by its bytes: either tells the other, and neither is ever changed."""
 
     __slots__ = ("_ends", "_json", "_wire")
 
@@ -39,6 +40,15 @@ class Message:
         if self._wire is None:
             self._ends, self._wire = _frozen(self.json)
         return self._wire
+
+    def set_down(self) -> bool:
+        """Keep the bytes alone of a message that was sent by its bytes, unless its caller put breakpoints into it;
+        whether there were both forms."""
+        if self._wire is None or self._json is None:
+            return False
+        if unmarked(self._json) is self._json:
+            self._json = None
+        return True
 
     def marked_wire(self, ttls: Mapping[int, Ttl]) -> bytes:
         """Its bytes with breakpoints on some of its blocks, put together from what is frozen."""
@@ -104,12 +114,19 @@ class Messages(Sequence[Json]):
         messages._each, messages._start = each, start
         return messages
 
-    def goes_on_from(self, earlier: Sequence[Json]) -> bool:
-        """Whether this begins with all the messages of an earlier history: the very same, not only such as say the
-        same. A message has one place in one history and in what forks from it, so the last one tells for all."""
-        if not isinstance(earlier, Messages) or not 0 < len(earlier) <= len(self):
-            return False
-        return self.message(len(earlier) - 1) is earlier.message(-1)
+    def shared(self, other: Sequence[Json]) -> int:
+        """How many messages this and another history begin with that are the very same. What is only alike is not: a
+        message has one place, in one history and in what forks from it."""
+        if not isinstance(other, Messages):
+            return 0
+        both = min(len(self), len(other))
+        return bisect_left(range(both), True, key=lambda at: self.message(at) is not other.message(at))
+
+    def set_down(self) -> None:
+        """Keep the bytes alone of what was sent by its bytes."""
+        for message in reversed(self._each):
+            if not message.set_down():
+                break
 
     def each(self) -> Iterator[Message]:
         """The messages themselves."""

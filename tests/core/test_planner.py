@@ -14,7 +14,9 @@ from convcache.core.ledger import Ledger
 from convcache.core.planner import Landmarks, Plan
 from convcache.core.prompt import Prompt
 from convcache.core.usage import Bill, Usage
+from convcache.core.wire import Messages
 from tests.strategies import exchanges, requests, said
+from tests.words import text, thinking
 
 AT = datetime(2026, 11, 22, tzinfo=UTC)
 policies = st.sampled_from([Policy(), Policy(ttl="1h")])
@@ -83,12 +85,38 @@ def test_planning_twice_gives_the_same(request, policy):
     assert [node.digest for node in once.prompt.nodes] == [node.digest for node in Prompt.of(body).nodes]
 
 
-@settings(max_examples=75)
-@given(requests(), exchanges(), said)
-def test_a_prompt_grown_by_a_turn_is_the_prompt_read_anew(request, reply, ask):
-    grown = {**request, "messages": [*request["messages"], *reply[1:], {"role": "user", "content": ask}]}
+@settings(max_examples=150)
+@given(requests(), exchanges(), said, st.integers(0, 12), st.booleans())
+def test_a_prompt_grown_by_a_turn_is_the_prompt_read_anew(request, reply, ask, kept, leaves_context):
+    context = [{"role": "system", "content": [text("by the way")], "clear_at": "next_user_message"}]
+    sent = Messages(request["messages"]).plus(context if leaves_context else [])
+    grown = {**request, "messages": sent.first(kept).plus([*reply[1:], {"role": "user", "content": ask}])}
+    anew = Prompt.of({**grown, "messages": [*grown["messages"]]})
 
-    assert Prompt.of(grown, grown_from=Prompt.of(request)) == Prompt.of(grown)
+    assert Prompt.of(grown, grown_from=Prompt.of({**request, "messages": sent})) == anew
+
+
+def test_a_prompt_that_grows_reads_only_what_is_new():
+    messages = Messages([{"role": "user", "content": [text(f"{n}")]} for n in range(500)])
+    earlier = Prompt.of({**chat(), "messages": messages})
+    grown = Prompt.of({**chat(), "messages": messages.plus(chat()["messages"])}, grown_from=earlier)
+
+    assert all(old is new for old, new in zip(earlier.nodes, grown.nodes, strict=False))
+
+
+def test_where_thinking_is_dropped_only_the_last_loop_is_read_again():
+    loop = [
+        {"role": "user", "content": [text("go")]},
+        {"role": "assistant", "content": [thinking("hm"), text("done")]},
+    ]
+    request = {**chat(), "model": "claude-haiku-4-5"}
+    before = Messages(loop * 100).plus([{"role": "user", "content": [text("more")]}])
+    earlier = Prompt.of({**request, "messages": before})
+    now = {**request, "messages": before.plus([*loop[1:], {"role": "user", "content": [text("again")]}])}
+    grown = Prompt.of(now, grown_from=earlier)
+
+    assert grown == Prompt.of({**now, "messages": [*now["messages"]]})
+    assert [old is new for old, new in zip(earlier.nodes, grown.nodes, strict=False)].count(False) <= 1
 
 
 def chat(*, head: int = 20_000, turns: int = 3, **fields: object) -> dict:

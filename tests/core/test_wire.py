@@ -67,9 +67,27 @@ def test_a_fork_shares_the_messages_and_their_bytes():
 
     assert all(a is b for a, b in zip(base.each(), other.each(), strict=False))
     assert all(a.wire is b.wire for a, b in zip(one.first(100).each(), base.each(), strict=True))
-    assert one.goes_on_from(base)
-    assert not one.goes_on_from(other)
-    assert not Messages(base).goes_on_from(base)
+    assert (one.shared(base), one.shared(other), base.shared(one)) == (100, 100, 100)
+    assert one.first(40).plus([{"role": "user", "content": "c"}]).shared(one) == 40
+    assert Messages(base).shared(base) == 0
+
+
+def test_what_was_sent_as_bytes_is_kept_as_bytes_alone():
+    marked = {**text("mine"), "cache_control": {"type": "ephemeral"}}
+    said = [{"role": "user", "content": [block]} for block in (text("a"), marked, text("b"))]
+    messages = Messages(said)
+    messages.set_down()
+    assert [message.json for message in messages.each()] == said
+    assert messages.message(0).json is said[0]
+    Written(messages, {}).wire()
+    messages.set_down()
+
+    assert [message.json is one for message, one in zip(messages.each(), said, strict=True)] == [
+        False,
+        True,
+        False,
+    ]
+    assert [*messages] == said
 
 
 def test_what_a_summary_stands_for_is_not_written():

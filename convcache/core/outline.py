@@ -1,0 +1,101 @@
+"""Where things stand in the messages of a request, as far as planning asks in every turn: read once, grown by a turn.
+
+Knows the shape of messages; nothing of what a server leaves out, of digests, or of what is cached.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+import attrs
+
+from convcache.core.blocks import THINKING_TYPES, Json, as_blocks, is_turn_scoped
+from convcache.core.growing import Growing
+
+Feature = Literal["speech", "thinking", "turn-scoped", "summary", "citations", "image"]
+"""What is looked for: a person who speaks (tool results alone go on with a turn), thinking, a system message that is
+for one turn, a summary that stands for what is before it, a document to cite from, an image."""
+
+Place = tuple[int, int]
+"""A message and a block in it."""
+
+_NOWHERE: Growing[Place] = Growing()
+
+
+@attrs.frozen
+class Outline:
+    """The features of messages.
+
+    Attributes:
+        count: How many messages were read.
+        places: Where each feature stands, in order.
+    """
+
+    count: int = 0
+    places: Mapping[Feature, Growing[Place]] = attrs.field(factory=dict)
+
+    def grown(self, messages: Sequence[Json]) -> "Outline":
+        """The outline of messages of which it is that of the first ones. Only the new ones are read."""
+        new: dict[Feature, list[Place]] = {}
+        for index in range(self.count, len(messages)):
+            for feature, place in _features(messages[index]):
+                new.setdefault(feature, []).append((index, place))
+        grown = {feature: self._all(feature).plus(found) for feature, found in new.items()}
+        return Outline(len(messages), {**self.places, **grown})
+
+    def first(self, count: int) -> "Outline":
+        """The outline of the first messages alone."""
+        if count == self.count:
+            return self
+        end = count, 0
+        return Outline(
+            count, {feature: all_.first(bisect_left(all_, end)) for feature, all_ in self.places.items()}
+        )
+
+    def has(self, feature: Feature) -> bool:
+        """Whether there is such a thing."""
+        return bool(self._all(feature))
+
+    def last(self, feature: Feature, *, before: int | None = None) -> Place | None:
+        """Where the last one stands, or the last one before a message."""
+        places = self._all(feature)
+        end = len(places) if before is None else bisect_left(places, (before, 0))
+        return places[end - 1] if end else None
+
+    def _all(self, feature: Feature) -> Growing[Place]:
+        return self.places.get(feature, _NOWHERE)
+
+
+def _features(message: Json) -> Iterator[tuple[Feature, int]]:
+    role = message["role"]
+    if is_turn_scoped(message):
+        yield "turn-scoped", 0
+    for place, block in enumerate(as_blocks(message["content"])):
+        kind = block.get("type")
+        if role == "user" and kind != "tool_result":
+            yield "speech", place
+        if kind in THINKING_TYPES:
+            yield "thinking", place
+        elif kind == "compaction" and role == "assistant" and block.get("content") is not None:
+            yield "summary", place
+        if _is_citing(block):
+            yield "citations", place
+        if shows_image(block):
+            yield "image", place
+
+
+def _is_citing(block: Json) -> bool:
+    # On a document `citations` is the switch; on a text that cites, it is the list of citations.
+    switch = block.get("citations")
+    inner = block.get("content") if block.get("type") == "tool_result" else None
+    if isinstance(inner, (list, tuple)) and any(_is_citing(part) for part in inner):
+        return True
+    return isinstance(switch, Mapping) and bool(switch.get("enabled"))
+
+
+def shows_image(block: Json) -> bool:
+    """Whether the block is an image or a tool result with one."""
+    if block.get("type") == "tool_result":
+        inner = block.get("content")
+        return isinstance(inner, (list, tuple)) and any(shows_image(part) for part in inner)
+    return block.get("type") == "image"
