@@ -47,10 +47,8 @@ class Outline:
         """The outline of the first messages alone."""
         if count == self.count:
             return self
-        end = count, 0
-        return Outline(
-            count, {feature: all_.first(bisect_left(all_, end)) for feature, all_ in self.places.items()}
-        )
+        cut = {name: all_.first(bisect_left(all_, (count, 0))) for name, all_ in self.places.items()}
+        return Outline(count, {name: places for name, places in cut.items() if places})
 
     def has(self, feature: Feature) -> bool:
         """Whether there is such a thing."""
