@@ -18,6 +18,7 @@ from convcache.core.blocks import unmarked
 from convcache.core.catalog import model, platform
 from convcache.core.edit import Change, Edit, When
 from convcache.core.events import HistoryEdited, Turn
+from convcache.core.growing import Growing
 from convcache.core.planner import Landmarks, Plan
 from convcache.core.prompt import Node, Prompt
 from convcache.core.transcript import Transcript
@@ -90,7 +91,7 @@ class ConversationState:
         self._transcript = Transcript.adopting(plain(messages))
         self._betas = needed_betas(self._transcript.messages)
         self._runnable = _by_name(fields["tools"])
-        self._kept: tuple[_KeptTurn, ...] = ()
+        self._kept = Growing[_KeptTurn]()
         self._pins: tuple[Node, ...] = ()
         self._edits: tuple[tuple[Change, When], ...] = ()
         self._parting: int | None = None
@@ -233,7 +234,7 @@ class ConversationState:
 
     def _make(self, edit: Edit, transcript: Transcript) -> Edit:
         if len(transcript.turns) != len(self._kept):
-            self._kept = ()
+            self._kept = Growing()
         self._transcript, self._prompt, self._parting = transcript, None, None
         self._books.tell(HistoryEdited(done := attrs.evolve(edit, done=True)))
         return done
@@ -242,7 +243,7 @@ class ConversationState:
         """Forget the last turns."""
         with self._alone():
             self._transcript = self._transcript.rewound(turns)
-            self._kept = self._kept[:-turns]
+            self._kept = self._kept.first(len(self._kept) - turns)
             if self._parting is not None and self._parting > len(self._transcript.messages):
                 self._parting = None
 
@@ -342,14 +343,15 @@ class ConversationState:
             before, asked = pending.transcript, pending.request["messages"]
             self._betas |= needed_betas(asked[len(before.sent) :])
             self._transcript = before.answered(asked, reply.content, reply.stop_reason)
-            self._kept = (
-                *self._kept[: len(before.turns)],
-                _KeptTurn(None, pending.plan.tail if pending.plan else None),
-            )
+            self._kept = self._kept.first(len(before.turns))
+            if not pending.request.get("context_management"):
+                # What the server leaves of a history that it edits is told from all of it in every turn.
+                asked.set_down()
         with self._books.failing_open("booking"):
             self.settle(pending, Bill.of(reply.usage), kept=kept)
         if kept:
-            self._kept = (*self._kept[:-1], attrs.evolve(self._kept[-1], turn=pending.turn))
+            tail = pending.plan.tail if pending.plan else None
+            self._kept = self._kept.plus([_KeptTurn(pending.turn, tail)])
 
     def settle(self, pending: Pending, bill: Bill, *, kept: bool) -> None:
         """Book what was billed, whatever becomes of the turn."""

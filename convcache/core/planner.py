@@ -108,7 +108,7 @@ class Plan:
     def _marks(self, ttls: Mapping[Path, Ttl]) -> Marks:
         """The breakpoints of the messages, and which messages have some of their own."""
         nodes = self.prompt.nodes
-        own = (nodes[index] for index in self.prompt.own)
+        own = (nodes[index] for index in self.prompt.nodes.own)
         marks: dict[int, dict[int, Ttl]] = {node.path[1]: {} for node in own if node.section == "messages"}
         for section, *place in ttls:
             if section == "messages":
@@ -166,7 +166,9 @@ def plan(
 
 def _as_written(prompt: Prompt) -> tuple[Breakpoint, ...]:
     """The caller's own breakpoints, the top-level one included, as they stand."""
-    own = {index: node.own for index in prompt.own if (node := prompt.nodes[index]).own and node.markable}
+    own = {
+        index: node.own for index in prompt.nodes.own if (node := prompt.nodes[index]).own and node.markable
+    }
     if prompt.automatic is not None:
         last = next((i for i in range(len(prompt.nodes) - 1, -1, -1) if prompt.nodes[i].markable), None)
         if last is not None:
@@ -207,7 +209,7 @@ def _places(prompt: Prompt, tail: int | None, landmarks: Landmarks) -> Iterator[
     yield from _at(anchor, slot="anchor")
     yield from _at(*(_found(prompt, pin) for pin in reversed(landmarks.pins)), slot="pin")
     yield from _at(_edge(prompt), slot="edge")
-    yield from ((index, "own") for index in reversed(prompt.own) if nodes[index].markable)
+    yield from ((index, "own") for index in reversed(prompt.nodes.own) if nodes[index].markable)
     yield from _at(head_end, slot="border")
 
 
@@ -227,8 +229,8 @@ def _is_out_of_reach(nodes: Sequence[Node], old: int, tail: int) -> bool:
 def _borders(prompt: Prompt, is_border: Callable[[Node], bool]) -> list[int]:
     """Where the prompts of others part from this one: declared anywhere, learned up to the first message."""
     nodes = prompt.nodes
-    learned = (index for index in range(prompt.before((1, 0))) if is_border(nodes[index]))
-    return sorted(index for index in {*prompt.shared, *learned} if nodes[index].markable)
+    learned = (index for index in range(prompt.nodes.before((1, 0))) if is_border(nodes[index]))
+    return sorted(index for index in {*prompt.nodes.shared, *learned} if nodes[index].markable)
 
 
 def _head_end(nodes: Sequence[Node]) -> int | None:
@@ -268,7 +270,7 @@ def _edge(prompt: Prompt) -> int | None:
 
 def _last_markable(prompt: Prompt, place: Place, *, since: int = 0) -> int | None:
     """The last block of the messages that can be marked, before a place and in no message before `since`."""
-    for index in range(prompt.before(place) - 1, -1, -1):
+    for index in range(prompt.nodes.before(place) - 1, -1, -1):
         node = prompt.nodes[index]
         if node.section != "messages" or node.path[1] < since:
             return None

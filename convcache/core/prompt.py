@@ -7,7 +7,7 @@ their nodes agree. Knows what is rendered and what a lookback position is; nothi
 import hashlib
 import json
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final, Self
 
@@ -73,6 +73,45 @@ class Node:
         return self.path[0]
 
 
+class Nodes(Growing[Node]):
+    """The nodes of a prompt in order, and the few among them that every plan looks at.
+
+    Attributes:
+        own: The indices of those that carry a breakpoint of the caller's.
+        shared: The indices of those that the caller declared to be shared.
+    """
+
+    __slots__ = ("own", "shared")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own, self.shared = Growing[int](), Growing[int]()
+
+    def plus(self, items: Iterable[Node]) -> Self:
+        """These and more."""
+        new = tuple(items)
+        grown = super().plus(new)
+        numbered = tuple(enumerate(new, len(self)))
+        grown.own = self.own.plus(index for index, node in numbered if node.own is not None)
+        grown.shared = self.shared.plus(index for index, node in numbered if node.shared)
+        return grown
+
+    def first(self, count: int) -> Self:
+        """The first ones."""
+        cut = super().first(count)
+        cut.own, cut.shared = (all_.first(bisect_left(all_, count)) for all_ in (self.own, self.shared))
+        return cut
+
+    def before(self, place: Place) -> int:
+        """How many stand before a place in the messages."""
+        return bisect_left(self, place, key=_place)
+
+    def find(self, node: Node) -> int | None:
+        """The index of a node of another prompt, if its whole prefix is here."""
+        index = bisect_left(self, node.size, key=attrgetter("size"))
+        return index if index < len(self) and self[index].digest == node.digest else None
+
+
 @attrs.frozen
 class Head:
     """What stands before the messages, by its digests.
@@ -120,8 +159,6 @@ class Prompt:
         model: The catalogue's row of the request's model.
         fields: What the key is made of besides the messages' blocks, by the name a person calls it.
         nodes: The blocks in prompt order. Deferred tools, and what the view leaves out, are not in the prompt.
-        own: Which nodes carry a breakpoint of the caller's.
-        shared: Which nodes the caller declared to be shared.
         messages: The messages the chain was built from.
         outline: Where things stand in them.
         view: What the server leaves of the messages.
@@ -131,9 +168,7 @@ class Prompt:
 
     model: Model
     fields: Mapping[str, Any]
-    nodes: Growing[Node]
-    own: Growing[int]
-    shared: Growing[int]
+    nodes: Nodes
     messages: Sequence[Json]
     outline: Outline
     view: View
@@ -174,26 +209,19 @@ class Prompt:
         head = Head.of(request, None if grown_from is None else grown_from.head)
         view = View.of(request, outline, row, tokens)
         fields = {**head.fields(request), **key.values(request, outline)}
-        chain = _Chain(rules or platform(request["model"]), count)
-        before = None
+        nodes, chain = Nodes(), _Chain(rules or platform(request["model"]), count)
         if grown_from is not None and grown_from.fields == fields:
-            before = grown_from.up_to(min(known, view.alike(grown_from.view)))
-        if before is None:
-            nodes, own, shared = Growing[Node](), Growing[int](), Growing[int]()
-            new = [*_head_nodes(request, fields, chain)]
-            chain.salt(key.salt("messages", fields))
-        else:
-            nodes, own, shared = before
-            new = []
+            alike = min(known, view.alike(grown_from.view))
+            nodes = grown_from.nodes.first(grown_from.nodes.before((alike, 0)))
+        if nodes and nodes[-1].section == "messages":
             chain.go_on_after(nodes[-1], messages)
-        new += _message_nodes(messages, view, chain)
-        numbered = [*enumerate(new, len(nodes))]
+        else:
+            nodes = Nodes().plus(_head_nodes(request, fields, chain))
+            chain.salt(key.salt("messages", fields))
         return cls(
             model=row,
             fields=fields,
-            nodes=nodes.plus(new),
-            own=own.plus(index for index, node in numbered if node.own is not None),
-            shared=shared.plus(index for index, node in numbered if node.shared),
+            nodes=nodes.plus(_message_nodes(messages, view, chain)),
             messages=messages,
             outline=outline,
             view=view,
@@ -201,25 +229,9 @@ class Prompt:
             automatic=breakpoint_ttl({"cache_control": request.get("cache_control")}),
         )
 
-    def up_to(self, count: int) -> tuple[Growing[Node], Growing[int], Growing[int]] | None:
-        """The nodes of the head and of the first messages, and which of them are the caller's own and shared; `None`
-        if none of a message is among them."""
-        end = self.before((count, 0))
-        if end == 0 or self.nodes[end - 1].section != "messages":
-            return None
-        own, shared = (all_.first(bisect_left(all_, end)) for all_ in (self.own, self.shared))
-        return self.nodes.first(end), own, shared
-
-    def before(self, place: Place) -> int:
-        """How many nodes stand before a place in the messages."""
-        return bisect_left(self.nodes, place, key=_place)
-
     def index_of(self, node: Node) -> int | None:
         """Where a node of an earlier prompt stands in this one, if its whole prefix is still here."""
-        index = bisect_left(self.nodes, node.size, key=attrgetter("size"))
-        if index < len(self.nodes) and self.nodes[index].digest == node.digest:
-            return index
-        return None
+        return self.nodes.find(node)
 
     def changed(self, earlier: Mapping[str, Any]) -> tuple[str, ...]:
         """The names of what is not as in the fields of an earlier prompt: `model`, `tools`, `thinking`, ..."""

@@ -6,12 +6,15 @@ the API's rules on the order of messages, and nothing of caching.
 
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Final, Self
 
 import attrs
 
 from convcache.core.blocks import Json, as_blocks, is_empty_text
+from convcache.core.growing import Growing
 from convcache.core.wire import Messages
 from convcache.errors import (
     ConversationEndedError,
@@ -112,7 +115,7 @@ class Transcript:
     messages: Messages = attrs.field(factory=Messages)
     start: int = 0
     adopted: int = 0
-    turns: tuple[Kept, ...] = ()
+    turns: Growing[Kept] = attrs.field(factory=Growing)
     has_system: bool = False
     staged: Staged = attrs.field(factory=Staged)
 
@@ -201,7 +204,7 @@ class Transcript:
             (i for i, (old, new) in enumerate(zip(before, messages, strict=False)) if old != new),
             min(len(before), len(messages)),
         )
-        kept = tuple(turn for turn in self.turns if turn.end <= self.start + shared)
+        kept = self.turns.first(bisect_right(self.turns, self.start + shared, key=attrgetter("end")))
         history = self if shared == len(before) else self._cut(self.start + shared, kept)
         return attrs.evolve(history, staged=Staged(tuple(messages[shared:])))
 
@@ -212,7 +215,7 @@ class Transcript:
         answer = ({"role": "assistant", "content": blocks},) if blocks else ()
         before = self.messages.plus(asked.since(len(self.sent)))
         messages = before.plus(answer)
-        turns = (*self.turns, Kept(len(messages), stop_reason))
+        turns = self.turns.plus([Kept(len(messages), stop_reason)])
         start = len(before) if any(map(_stands_for_all, blocks)) else self.start
         return attrs.evolve(
             self,
@@ -231,7 +234,7 @@ class Transcript:
         """
         if not 1 <= turns <= len(self.turns):
             raise ValueError(f"cannot rewind {turns} turns of a conversation that has {len(self.turns)}")
-        kept = self.turns[:-turns]
+        kept = self.turns.first(len(self.turns) - turns)
         return self._cut(kept[-1].end if kept else self.adopted, kept)
 
     def edited(self, messages: Iterable[Json]) -> Self:
@@ -243,10 +246,10 @@ class Transcript:
         other = self.adopting(messages)
         if len(other.messages) != len(self.sent):
             return attrs.evolve(other, staged=self.staged)
-        whole = (*self.messages[: self.start], *other.messages)
+        whole = self.messages.first(self.start).plus(other.messages)
         return attrs.evolve(self, messages=whole, has_system=other.has_system)
 
-    def _cut(self, end: int, turns: tuple[Kept, ...]) -> Self:
+    def _cut(self, end: int, turns: Growing[Kept]) -> Self:
         messages = self.messages.first(end)
         return attrs.evolve(
             self,
