@@ -32,6 +32,7 @@ from convcache.errors import (
     TurnInProgressError,
     UnencodableError,
 )
+from convcache.keeper import AsyncKeeper, Budget, Keeper
 from convcache.middleware import CacheMiddleware, conversation
 from convcache.planning import plan
 
@@ -39,6 +40,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AsyncConversation",
+    "AsyncKeeper",
+    "Budget",
     "CacheMiddleware",
     "ConvCacheError",
     "Conversation",
@@ -48,6 +51,7 @@ __all__ = [
     "DanglingToolUseError",
     "EmptyMessageError",
     "InvalidationRefusedError",
+    "Keeper",
     "Miss",
     "MissingExtraError",
     "OrphanToolResultError",

@@ -39,6 +39,7 @@ from convcache.core.usage import Bill, Usage
 from convcache.core.volatile import Kind, volatile
 from convcache.errors import InvalidationRefusedError
 from convcache.gate import Gate
+from convcache.habits import Habits
 
 Clock = Callable[[], datetime]
 """Gives the time as an aware datetime."""
@@ -86,6 +87,7 @@ class Scope:
     Attributes:
         warm: What is believed cached in it.
         borders: Where its prompts part.
+        habits: What its conversations have shown of their rhythm.
         gate: Where requests that share a cold prefix pass one before the others.
         refused: The models whose server has refused our breakpoints.
         unknown: The models that were told to be unknown.
@@ -94,6 +96,7 @@ class Scope:
 
     warm: CacheClock = attrs.field(factory=CacheClock)
     borders: Borders = attrs.field(factory=Borders)
+    habits: Habits = attrs.field(factory=Habits)
     gate: Gate = attrs.field(factory=Gate)
     refused: set[str] = attrs.field(factory=set)
     unknown: set[str] = attrs.field(factory=set)
@@ -277,6 +280,16 @@ class Books:
         """The reply to a planned request has begun: what it left is warm from now on."""
         with self.failing_open("booking"):
             self.scope.warm.record(ledger.settle(plan, bill, self.scope.warm, at=at)[2])
+
+    def settle_keep_alive(
+        self, ledger: Ledger, plan: Plan, bill: Bill, *, at: datetime
+    ) -> tuple[Ledger, Turn | None]:
+        """Book what a keep-alive or an upgrade was billed."""
+        with self.failing_open("booking"):
+            ledger, turn, entries = ledger.settle_keep_alive(plan, bill, self.scope.warm, at=at)
+            self.scope.warm.record(entries)
+            return ledger, turn
+        return ledger, None
 
     def settle_unplanned(
         self, ledger: Ledger, model_id: str, bill: Bill, *, at: datetime

@@ -42,9 +42,11 @@ from convcache.core.edit import Change, Edit, When
 from convcache.core.events import Turn
 from convcache.core.policy import Policy
 from convcache.core.prompt import CountTokens
-from convcache.core.usage import Costs, Usage
-from convcache.observe import emit
-from convcache.request import Reply, RequestOptions, TurnOptions, countable, definitions, is_beta
+from convcache.core.refresh import Decision
+from convcache.core.usage import Bill, Costs, Usage
+from convcache.keeper import AsyncKeeper, Keeper
+from convcache.observe import emit, keep_alive_span
+from convcache.request import Reply, RequestOptions, TurnOptions, countable, definitions, is_beta, plain
 from convcache.route import routed
 from convcache.runner import TurnsOf
 from convcache.state import ConversationState, Pending
@@ -84,15 +86,20 @@ AnyMessage = MessageParam | BetaMessageParam | Message | BetaMessage
 AnyTool = ToolUnionParam | BetaToolUnionParam | BetaToolLike
 """A tool: its definition, or a function that the SDK's tool runner can run."""
 
+KEEP_ALIVE_TIMEOUT = 30.0
+"""Seconds that a keep-alive may take. It is not tried again: the next request of the conversation finds out."""
+
 T = TypeVar("T")
 ClientT = TypeVar("ClientT")
+KeeperT = TypeVar("KeeperT", bound=Keeper | AsyncKeeper)
 
 
-class _BaseConversation(Generic[ClientT]):
+class _BaseConversation(Generic[ClientT, KeeperT]):
     """The part of a conversation that sends nothing."""
 
     _takes: ClassVar[str]
     _wrong_clients: ClassVar[Any]
+    _keepers: ClassVar[type[Any]]
 
     def __init__(
         self,
@@ -104,6 +111,7 @@ class _BaseConversation(Generic[ClientT]):
         tools: Iterable[AnyTool] = (),
         messages: Iterable[AnyMessage] = (),
         policy: Policy = Policy(),
+        keeper: KeeperT | None = None,
         clock: Clock = utc_now,
         count: CountTokens | None = None,
         on_event: OnEvent = emit,
@@ -121,6 +129,8 @@ class _BaseConversation(Generic[ClientT]):
                 cache's key, and so is the order of the keys in a schema.
             messages: An existing history to go on from.
             policy: How breakpoints are placed.
+            keeper: Keeps the conversation warm while it rests, as long as that pays. Without one nothing is sent that
+                was not asked for.
             clock: Gives the time as an aware datetime.
             count: Counts the tokens of a block, given as JSON; without it they are estimated from what was billed.
             on_event: Told of what happened (`convcache.core.events`); the default logs it.
@@ -138,7 +148,11 @@ class _BaseConversation(Generic[ClientT]):
             raise TypeError(f"{type(self).__name__} takes {self._takes}, not {type(client).__name__}")
         if isinstance(client, type):
             raise TypeError(f"{type(self).__name__} takes a client, not its class: {client.__name__}()")
-        self._client = client
+        if keeper is not None and not isinstance(keeper, self._keepers):
+            raise TypeError(
+                f"{type(self).__name__} takes {self._keepers.__name__}, not {type(keeper).__name__}"
+            )
+        self._client, self._keeper = client, keeper
         self._in_bytes = in_bytes
         self._state = ConversationState(
             books=Books(
@@ -152,7 +166,11 @@ class _BaseConversation(Generic[ClientT]):
             options=request,
             messages=messages,
             clock=clock,
+            habits=None if keeper is None else keeper.habits,
+            caution=None if keeper is None else keeper.caution,
+            allowance=None if keeper is None else keeper.budget.per_pause,
         )
+        self._state.on_rest = self._rests
 
     @property
     def messages(self) -> list[MessageParam]:
@@ -306,7 +324,28 @@ class _BaseConversation(Generic[ClientT]):
         fork = object.__new__(type(self))
         fork.__dict__.update(self.__dict__)
         fork._state = self._state.fork()
+        fork._state.on_rest = fork._rests
         return fork
+
+    def _rests(self) -> None:
+        if self._keeper is not None:
+            cast("Any", self._keeper).watch(self)
+
+    @property
+    def decision(self) -> Decision:
+        """What to do about the cache while the conversation rests, and when: let it lapse, keep it alive, or upgrade it
+        to an hour. A keeper carries that out; so does `keep_alive`, for those with a scheduler of their own."""
+        return self._state.decision
+
+    def left_to_lapse(self) -> None:
+        """Tell the books that nobody keeps the conversation warm any more."""
+        self._state.left_to_lapse()
+
+    def _once(self, pending: Pending) -> tuple[Any, dict[str, Any]]:
+        """The same for what is sent once, and not waited for long."""
+        once = cast("Any", self._client).with_options(max_retries=0, timeout=KEEP_ALIVE_TIMEOUT)
+        client, body = routed(once, pending.body, in_bytes=self._in_bytes)
+        return _api(client, body), body
 
     def _routed(self, pending: Pending) -> tuple[Any, dict[str, Any]]:
         """What to call, and with which arguments."""
@@ -318,7 +357,7 @@ def _api(client: Any, request: Mapping[str, Any]) -> Any:
     return client.beta.messages if is_beta(request) else client.messages
 
 
-class Conversation(_BaseConversation[SyncClient]):
+class Conversation(_BaseConversation[SyncClient, Keeper]):
     """A conversation with Claude whose prompt cache is kept placed right.
 
     Each request carries a breakpoint at the end of what never changes, at the end of the last turn and at its own
@@ -333,12 +372,14 @@ class Conversation(_BaseConversation[SyncClient]):
 
     _takes = "a sync client (AsyncConversation takes an async one)"
     _wrong_clients = AsyncClient
+    _keepers = Keeper
 
     def send(
         self,
         content: Content | None = None,
         *,
         context: Content | None = None,
+        final: bool = False,
         **this_turn_only: Unpack[TurnOptions],
     ) -> Message:
         """Send a turn and return the reply.
@@ -348,13 +389,14 @@ class Conversation(_BaseConversation[SyncClient]):
             context: What is true for this turn and changes with each, such as the time or what a memory recalled. It
                 goes behind everything that stays: in a system message that the API clears at the next user message,
                 where the model takes those, else as the last block of the user's message.
+            final: Nobody will go on from this turn, so its end is not written to the cache.
             **this_turn_only: Request fields for this turn.
 
         Raises:
             ConversationError: The turn cannot be sent; the message says what to do. Nothing was sent.
             anthropic.AnthropicError: As the SDK raises it. The history is as it was; send again.
         """
-        with self._state.turn(content, this_turn_only, context=context) as pending:
+        with self._state.turn(content, this_turn_only, context=context, final=final) as pending:
             reply: Message = self._call(pending, lambda messages, body: messages.create(**body))
             self._state.answered(pending, Reply.of(reply))
         return reply
@@ -365,6 +407,7 @@ class Conversation(_BaseConversation[SyncClient]):
         content: Content | None = None,
         *,
         context: Content | None = None,
+        final: bool = False,
         **this_turn_only: Unpack[TurnOptions],
     ) -> Iterator[ConversationStream]:
         """Like `send`, with the reply as it arrives. The request is sent on entering the `with` block.
@@ -378,7 +421,7 @@ class Conversation(_BaseConversation[SyncClient]):
         ```
         """
         with (
-            self._state.turn(content, this_turn_only, context=context) as pending,
+            self._state.turn(content, this_turn_only, context=context, final=final) as pending,
             self._call(pending, lambda messages, body: messages.stream(**body).__enter__()) as opened,
         ):
             stream = ConversationStream(opened, self._state, pending)
@@ -444,6 +487,41 @@ class Conversation(_BaseConversation[SyncClient]):
         )
         return runner
 
+    def keep_alive(self) -> Turn | None:
+        """Do now what is decided about a conversation that rests: a keep-alive, which reads what it holds for another
+        period, or an upgrade, which writes its last reply for an hour. Nothing is added to the history, a turn may run
+        meanwhile, and it is sent once, without the SDK's retries.
+
+        Returns:
+            What it was billed; `None` if there is nothing worth sending.
+
+        Raises:
+            anthropic.AnthropicError: As the SDK raises it.
+        """
+        with self._state.keeping_warm() as warming, left_alone(), keep_alive_span():
+            if warming is None:
+                return None
+            messages, body = self._once(warming.pending)
+            reply: Message = messages.create(**body)
+            return self._state.warmed(warming, Bill.of(plain(reply.usage)))
+
+    def prewarm(self) -> Turn | None:
+        """Write what will not change to the cache before anybody speaks: tools, the system prompt, and a history that was
+        given. It asks for no reply, and nothing is added to the history.
+
+        Returns:
+            What it was billed.
+
+        Raises:
+            ValueError: The API pre-warms no such request: with a thinking budget, an output format or a forced tool.
+            anthropic.AnthropicError: As the SDK raises it.
+        """
+        with self._state.prewarming() as pending, left_alone():
+            messages, body = self._once(pending)
+            reply: Message = messages.create(**body)
+            self._state.answered(pending, Reply.of(reply))
+            return pending.turn
+
     def count_tokens(self, content: Content | None = None, **this_turn_only: Unpack[TurnOptions]) -> int:
         """Ask the API how many prompt tokens a turn would have. Nothing is billed, and the history is as it was;
         until the next bill, estimates are made with that.
@@ -472,7 +550,7 @@ class Conversation(_BaseConversation[SyncClient]):
             return answer
 
 
-class AsyncConversation(_BaseConversation[AsyncClient]):
+class AsyncConversation(_BaseConversation[AsyncClient, AsyncKeeper]):
     """A conversation with Claude whose prompt cache is kept placed right; see `Conversation`, whose twin it is.
 
     ```python
@@ -483,16 +561,18 @@ class AsyncConversation(_BaseConversation[AsyncClient]):
 
     _takes = "an async client (Conversation takes a sync one)"
     _wrong_clients = SyncClient
+    _keepers = AsyncKeeper
 
     async def send(
         self,
         content: Content | None = None,
         *,
         context: Content | None = None,
+        final: bool = False,
         **this_turn_only: Unpack[TurnOptions],
     ) -> Message:
         """Send a turn and return the reply; see `Conversation.send`."""
-        with self._state.turn(content, this_turn_only, context=context) as pending:
+        with self._state.turn(content, this_turn_only, context=context, final=final) as pending:
             reply: Message = await self._call(pending, lambda messages, body: messages.create(**body))
             self._state.answered(pending, Reply.of(reply))
         return reply
@@ -503,6 +583,7 @@ class AsyncConversation(_BaseConversation[AsyncClient]):
         content: Content | None = None,
         *,
         context: Content | None = None,
+        final: bool = False,
         **this_turn_only: Unpack[TurnOptions],
     ) -> AsyncIterator[AsyncConversationStream]:
         """Like `send`, with the reply as it arrives; see `Conversation.stream`.
@@ -513,7 +594,7 @@ class AsyncConversation(_BaseConversation[AsyncClient]):
                 print(text, end="", flush=True)
         ```
         """
-        with self._state.turn(content, this_turn_only, context=context) as pending:
+        with self._state.turn(content, this_turn_only, context=context, final=final) as pending:
             opening = self._call(pending, lambda messages, body: messages.stream(**body).__aenter__())
             async with await opening as opened:
                 stream = AsyncConversationStream(opened, self._state, pending)
@@ -559,6 +640,23 @@ class AsyncConversation(_BaseConversation[AsyncClient]):
             content, this_turn_only, stream=stream, context=context, max_iterations=max_iterations
         )
         return runner
+
+    async def keep_alive(self) -> Turn | None:
+        """Do now what is decided about a conversation that rests; see `Conversation.keep_alive`."""
+        with self._state.keeping_warm() as warming, left_alone(), keep_alive_span():
+            if warming is None:
+                return None
+            messages, body = self._once(warming.pending)
+            reply: Message = await messages.create(**body)
+            return self._state.warmed(warming, Bill.of(plain(reply.usage)))
+
+    async def prewarm(self) -> Turn | None:
+        """Write what will not change to the cache before anybody speaks; see `Conversation.prewarm`."""
+        with self._state.prewarming() as pending, left_alone():
+            messages, body = self._once(pending)
+            reply: Message = await messages.create(**body)
+            self._state.answered(pending, Reply.of(reply))
+            return pending.turn
 
     async def count_tokens(
         self, content: Content | None = None, **this_turn_only: Unpack[TurnOptions]

@@ -5,9 +5,11 @@ Nothing is printed for an application that set up neither, warnings aside.
 
 import logging
 import traceback
+from contextlib import AbstractContextManager
 from typing import Any, Final, assert_never
 
 import structlog
+from opentelemetry import trace
 
 from convcache.core.events import (
     BreakpointsRefused,
@@ -17,11 +19,21 @@ from convcache.core.events import (
     HeadUnstable,
     HelperFailed,
     HistoryEdited,
+    KeptWarm,
     ModelUnknown,
     TurnSettled,
+    WarmthEnded,
 )
 
 LOGGER: Final = "convcache"
+
+
+_tracer = trace.get_tracer(LOGGER)
+
+
+def keep_alive_span() -> AbstractContextManager[object]:
+    """A span around a request that keeps a conversation warm, so that a trace tells it from those of the application."""
+    return _tracer.start_as_current_span("convcache.keep_alive")
 
 
 def emit(event: Event) -> None:
@@ -34,7 +46,7 @@ def emit(event: Event) -> None:
         logging.getLogger(LOGGER).log(level, "%s %s", name, details)
 
 
-def _line(event: Event) -> tuple[int, str, dict[str, Any]]:  # noqa: PLR0911 - a row for each event
+def _line(event: Event) -> tuple[int, str, dict[str, Any]]:  # noqa: C901, PLR0911 - a row for each event
     match event:
         case TurnSettled(turn, kept, conversation):
             usage = turn.actual
@@ -66,6 +78,11 @@ def _line(event: Event) -> tuple[int, str, dict[str, Any]]:  # noqa: PLR0911 - a
         case HistoryEdited(edit):
             fields = {"tokens": edit.tokens, "price": edit.price, "saving": edit.saving}
             return logging.INFO, "history_edited", fields
+        case KeptWarm(action, turn):
+            fields = {"action": action, "read": turn.actual.read, "paid": turn.costs.paid}
+            return logging.INFO, "kept_warm", {**fields, "written": turn.actual.written}
+        case WarmthEnded(sent, spent, saved):
+            return logging.INFO, "warmth_ended", {"sent": sent, "spent": spent, "saved": saved}
         case ModelUnknown(model):
             return logging.WARNING, "model_unknown", {"model": model}
         case _:

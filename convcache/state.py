@@ -4,27 +4,31 @@ Assembles each turn's request and records what its reply changes. Trouble in pla
 event and never fails a turn; trouble in the history is an error before anything is sent.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from datetime import datetime, timedelta
+from decimal import Decimal
 from threading import Lock
-from typing import Any, Self, get_args
+from typing import Any, Final, Self, get_args
 
 import attrs
 
 from convcache.books import Books, Clock, Head
-from convcache.core.blocks import unmarked
+from convcache.core.blocks import Ttl, unmarked
 from convcache.core.catalog import model, platform
+from convcache.core.clock import TTL, Entry
 from convcache.core.edit import Change, Edit, When
-from convcache.core.events import HistoryEdited, Turn
+from convcache.core.events import HistoryEdited, KeptWarm, Turn, WarmthEnded
 from convcache.core.growing import Growing
 from convcache.core.planner import Landmarks, Plan
 from convcache.core.prompt import Node, Prompt
+from convcache.core.refresh import LAPSE, Action, Caution, Decision, lifetime
 from convcache.core.transcript import Transcript
 from convcache.core.usage import Bill, Costs, Usage
 from convcache.errors import SystemMessagesRefusedError, TurnInProgressError
 from convcache.gate import Gate, Leader
+from convcache.habits import Habits, Track
 from convcache.request import (
     Reply,
     RequestOptions,
@@ -40,6 +44,7 @@ from convcache.request import (
     with_betas,
     without_top_level_mark,
 )
+from convcache.resting import Rest, can_be_repeated, repeated, speaks
 
 
 @attrs.frozen
@@ -61,6 +66,8 @@ class Pending:
         plan: What was planned, unless planning failed or the plan was refused.
         leader: Its place at the head of those that share a cold prefix, while it has one.
         turn: The booking, once there is one.
+        is_final: Whether no other turn will come.
+        rested: How the conversation rested before it.
     """
 
     request: dict[str, Any]
@@ -71,6 +78,32 @@ class Pending:
     plan: Plan | None = None
     leader: Leader | None = None
     turn: Turn | None = None
+    is_final: bool = False
+    rested: Rest | None = None
+
+
+@attrs.frozen
+class Warming:
+    """A keep-alive or an upgrade on its way.
+
+    Attributes:
+        rest: The rest it belongs to.
+        action: Which of both.
+        pending: Its request.
+    """
+
+    rest: Rest
+    action: Action
+    pending: Pending
+
+
+_PLACEHOLDER: Final = {"role": "user", "content": [{"type": "text", "text": "."}]}
+"""Stands where the user will speak. It is behind the last breakpoint, and nobody answers it."""
+
+_TYPICAL_REPLY: Final = 300
+"""Tokens of a reply that has not come yet."""
+
+_NOBODY_KEEPS: Final = Caution(upgrades=False)
 
 
 class ConversationState:
@@ -84,8 +117,16 @@ class ConversationState:
         options: Mapping[str, Any],
         messages: Iterable[object],
         clock: Clock,
+        habits: Habits | None = None,
+        caution: Caution | None = None,
+        allowance: Decimal | None = None,
     ) -> None:
         self._books = books
+        self._habits = habits or books.scope.habits
+        self._caution, self._allowance = caution, allowance
+        self._track = Track()
+        self._rest: Rest | None = None
+        self.on_rest: Callable[[], None] = _nothing
         self._fields = {**checked(fields, TurnOptions), **checked(options, RequestOptions)}
         self._clock = clock
         self._transcript = Transcript.adopting(plain(messages))
@@ -99,7 +140,7 @@ class ConversationState:
         self._ledger = books.opened()
         self._prompt: Prompt | None = None
         self._head: Head | None = None
-        self._busy = Lock()
+        self._busy, self._booking = Lock(), Lock()
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -254,17 +295,19 @@ class ConversationState:
         fork = object.__new__(type(self))
         fork.__dict__.update(self.__dict__)
         fork._ledger = attrs.evolve(self._ledger, total=Usage(), costs=Costs())
-        fork._busy = Lock()
+        fork._busy, fork._booking = Lock(), Lock()
+        fork._rest, fork.on_rest = None, _nothing
         return fork
 
     @contextmanager
     def turn(
-        self, content: object, options: Mapping[str, Any], *, context: object = None
+        self, content: object, options: Mapping[str, Any], *, context: object = None, final: bool = False
     ) -> Iterator[Pending]:
         """A turn, from its request to its end. What is not kept in between leaves no trace in the history."""
         with self._alone():
             self._make_edits()
-            pending = self._start(self.request(content, options, context=context), self._transcript)
+            request = self.request(content, options, context=context)
+            pending = self._start(request, self._transcript, final=final)
             try:
                 yield pending
             finally:
@@ -294,6 +337,7 @@ class ConversationState:
         """The reply has begun: what was written can be read by others."""
         if pending.plan is not None and bill is not None:
             self._books.begun(pending.plan, self._ledger, bill, at=pending.started)
+            self._rests(pending, None)
         self.let_go(pending)
 
     def let_go(self, pending: Pending) -> None:
@@ -352,20 +396,153 @@ class ConversationState:
         if kept:
             tail = pending.plan.tail if pending.plan else None
             self._kept = self._kept.plus([_KeptTurn(pending.turn, tail)])
+            self._rests(pending, reply)
 
     def settle(self, pending: Pending, bill: Bill, *, kept: bool) -> None:
         """Book what was billed, whatever becomes of the turn."""
-        plan, at, before = pending.plan, pending.started, self._ledger.last
-        if plan is None:
-            model = pending.request["model"]
-            self._ledger, pending.turn = self._books.settle_unplanned(self._ledger, model, bill, at=at)
-        else:
-            self._ledger, pending.turn = self._books.settle(self._ledger, plan, bill, at=at)
-            self._prompt = plan.prompt
-        if not kept:
-            # The next turn goes on from the last one that was kept, and is compared with that.
-            self._ledger = attrs.evolve(self._ledger, last=before)
+        with self._booking:
+            plan, at, before = pending.plan, pending.started, self._ledger.last
+            if plan is None:
+                model = pending.request["model"]
+                self._ledger, pending.turn = self._books.settle_unplanned(self._ledger, model, bill, at=at)
+            else:
+                self._ledger, pending.turn = self._books.settle(self._ledger, plan, bill, at=at)
+                self._prompt = plan.prompt
+            if not kept:
+                # The next turn goes on from the last one that was kept, and is compared with that.
+                self._ledger = attrs.evolve(self._ledger, last=before)
         self._books.settled(pending.turn, kept=kept)
+        self._tell_of_warmth(pending, bill)
+
+    def _tell_of_warmth(self, pending: Pending, bill: Bill) -> None:
+        """Whether what was spent on keeping the conversation warm has paid."""
+        rest = pending.rested
+        if rest is None or not rest.sent:
+            return
+        held = bill.prompt.read >= rest.tokens * 0.95
+        would_have_lapsed = pending.started >= rest.started + TTL[rest.first_ttl]
+        saved = rest.rewrite if held and would_have_lapsed else Decimal(0)
+        self._books.tell(WarmthEnded(rest.sent, rest.spent, saved))
+        if rest.ttl == "1h":
+            self._habits.returned(rest.model, rest, pending.started, held=held)
+
+    def _rests(self, pending: Pending, reply: Reply | None) -> None:
+        """The conversation rests from now on; while its reply still arrives, it is as good as at work."""
+        with self._books.failing_open("keeping"):
+            stop_reason = "tool_use" if reply is None else reply.stop_reason
+            plan = pending.plan
+            self._track = self._habits.rests(
+                self._track, stop_reason, since=pending.started, by_person=speaks(pending.request)
+            )
+            entry = (
+                None if plan is None or plan.tail is None else self._warm_entry(plan.tail, pending.started)
+            )
+            if self._rest is not None:
+                self._rest.is_over = True
+            self._rest = None
+            if (
+                plan is None
+                or entry is None
+                or self._books.policy.observing
+                or not can_be_repeated(pending.request)
+            ):
+                return
+            self._rest = Rest(
+                request=pending.request,
+                plan=plan,
+                started=pending.started,
+                track=self._track,
+                tokens=entry.tokens,
+                ttl=entry.ttl,
+                expires=entry.expires,
+                reply=None if reply is None or stop_reason == "tool_use" else _tokens_of(reply),
+            )
+            self.on_rest()
+
+    def _warm_entry(self, tail: Node, at: datetime) -> Entry | None:
+        return self._books.scope.warm.warm(tail.digest, at)
+
+    @property
+    def decision(self) -> Decision:
+        """What to do about the conversation while it rests, and when."""
+        rest = self._rest
+        if rest is None:
+            return LAPSE
+        caution = self._caution or Caution()
+        return rest.decision(self._habits, caution, self._clock(), allowance=self._allowance)
+
+    @contextmanager
+    def keeping_warm(self) -> Iterator["Warming | None"]:
+        """A keep-alive or an upgrade of the conversation that rests, whatever `decision` says; `None` if it rests
+        not, or nothing is worth sending. Its request of its own may start meanwhile, and waits for nothing."""
+        rest = self._rest
+        warming = None
+        with self._books.failing_open("keeping"):
+            warming = None if rest is None else self._warming(rest)
+        yield warming
+
+    def _warming(self, rest: Rest) -> "Warming | None":
+        at, action = self._clock(), self.decision.action
+        if action == "lapse":
+            return None
+        request = repeated(rest.request)
+        if action == "upgrade" and (upgrade := self._upgrade(rest, at)) is not None:
+            request, plan = upgrade
+        else:
+            action, plan = "keep_alive", self._ledger.repeat(rest.plan, self._books.scope.warm, at=at)
+        body = without_top_level_mark(plan.marked(request))
+        return Warming(rest, action, Pending(request, self._transcript, at, body=body, plan=plan))
+
+    def _upgrade(self, rest: Rest, at: datetime) -> tuple[dict[str, Any], Plan] | None:
+        """The conversation with its last reply, to be written for an hour, and a placeholder that nobody reads."""
+        sent = self._transcript.sent
+        request = {**repeated(rest.request), "messages": sent.plus([_PLACEHOLDER])}
+        seen = as_sent(request)
+        prompt = None if seen is None else self._books.prompt(seen, self._ledger, grown_from=self._prompt)
+        if prompt is None:
+            return None
+        plan = self._ledger.upgrade(prompt, len(sent), self._books.scope.warm, at=at)
+        return None if plan is None else (request, plan)
+
+    def warmed(self, warming: "Warming", bill: Bill) -> Turn | None:
+        """A keep-alive or an upgrade was answered."""
+        rest, pending = warming.rest, warming.pending
+        with self._booking:
+            if pending.plan is not None:
+                self._ledger, pending.turn = self._books.settle_keep_alive(
+                    self._ledger, pending.plan, bill, at=pending.began
+                )
+        with self._books.failing_open("keeping"):
+            is_upgrade = warming.action == "upgrade"
+            cost = None if pending.turn is None else pending.turn.costs.paid
+            rest.warmed(bill.prompt, cost, pending.began, is_upgrade=is_upgrade)
+            if is_upgrade:
+                rest.request, rest.plan = pending.request, pending.plan or rest.plan
+                self._habits.upgraded(rest.model, rest, pending.began)
+            if pending.turn is not None:
+                self._books.tell(KeptWarm(warming.action, pending.turn))
+        return pending.turn
+
+    @contextmanager
+    def prewarming(self) -> Iterator[Pending]:
+        """A request that writes what will not change, and a placeholder that nobody reads."""
+        with self._alone():
+            sent = self._transcript.sent
+            request = repeated({**self.request(".", {}), "messages": sent.plus([_PLACEHOLDER])})
+            if not can_be_repeated(request):
+                raise ValueError(
+                    "the API pre-warms no request with a thinking budget, an output format or a forced tool"
+                )
+            self._parting = self._parting or len(self._transcript.messages) or None
+            yield self._start(request, self._transcript)
+
+    def left_to_lapse(self) -> None:
+        """Nobody keeps it warm any more."""
+        rest = self._rest
+        if rest is not None and rest.sent:
+            self._books.tell(WarmthEnded(rest.sent, rest.spent, Decimal(0)))
+            rest.sent = 0
+        self._rest = None
 
     def request(
         self, content: object, options: Mapping[str, Any], *, context: object = None
@@ -393,8 +570,12 @@ class ConversationState:
         with self._books.failing_open("planning"):
             self._ledger = self._books.measured(self._ledger, as_sent(request) or request, tokens)
 
-    def _start(self, request: dict[str, Any], transcript: Transcript) -> Pending:
-        pending = Pending(request, transcript, self._clock())
+    def _start(self, request: dict[str, Any], transcript: Transcript, *, final: bool = False) -> Pending:
+        pending = Pending(request, transcript, self._clock(), is_final=final)
+        rest, self._rest = self._rest, None
+        if rest is not None:
+            rest.is_over, pending.rested = True, rest
+        self._track = self._habits.came(self._track, pending.began)
         self._place(pending, pending.began)
         return pending
 
@@ -406,14 +587,35 @@ class ConversationState:
         if prompt is not None:
             before, self._head = self._head, Head.of(seen or {}, prompt)
             self._books.compare_heads(before, self._head)
+            landmarks = self._landmarks(prompt, pending.transcript)
+            landmarks = attrs.evolve(landmarks, lifetime=self._lifetime(pending, prompt, landmarks, at))
             pending.plan, body = self._books.placed(
-                pending.request,
-                prompt,
-                self._ledger,
-                at=at,
-                landmarks=self._landmarks(prompt, pending.transcript),
+                pending.request, prompt, self._ledger, at=at, landmarks=landmarks
             )
             pending.body = body if pending.plan is None else without_top_level_mark(body)
+
+    def _lifetime(self, pending: Pending, prompt: Prompt, landmarks: Landmarks, at: datetime) -> Ttl | None:
+        """How long the tail should live. Five minutes, unless the application's own traffic or a keeper tells more."""
+        if pending.is_final:
+            return None
+        keeps = self._caution is not None and can_be_repeated(pending.request)
+        prices = prompt.model.prices
+        if prices is None or not (keeps or self._habits.is_evident(self._track)):
+            return "5m"
+        with self._books.failing_open("planning"):
+            plan = self._books.planned(pending.request, prompt, self._ledger, at=at, landmarks=landmarks)
+            held = plan.hit is not None and self._books.scope.warm.warm(prompt.nodes[plan.hit].digest, at)
+            return lifetime(
+                plan.forecast.written,
+                self._habits.outlooks(
+                    self._track, by_person=speaks(pending.request), reply=_TYPICAL_REPLY if keeps else None
+                ),
+                prices,
+                held=plan.forecast.read,
+                held_ttl=held.ttl if held else "5m",
+                caution=self._caution if keeps and self._caution is not None else _NOBODY_KEEPS,
+            )
+        return "5m"
 
     def _landmarks(self, prompt: Prompt, transcript: Transcript) -> Landmarks:
         """The tail of the last turn that is still as it was, and where forks part."""
@@ -439,3 +641,11 @@ class ConversationState:
 def _by_name(tools: Iterable[Any]) -> dict[str, Any]:
     """Those of the tools that the SDK can run."""
     return {str(tool.to_dict().get("name")): tool for tool in tools if is_runnable(tool)}
+
+
+def _nothing() -> None:
+    pass
+
+
+def _tokens_of(reply: Reply) -> int:
+    return int(reply.usage.get("output_tokens") or 0)

@@ -2,12 +2,14 @@
 `HeadUnstable` quotes what changed in the head of a prompt."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Literal
 
 import attrs
 
 from convcache.core.diagnosis import Invalidation, Miss
 from convcache.core.edit import Edit
+from convcache.core.refresh import Action
 from convcache.core.usage import Costs, Usage
 from convcache.core.volatile import Volatile
 
@@ -48,7 +50,40 @@ class TurnSettled:
     conversation: str | None = None
 
 
-Step = Literal["planning", "booking", "editing"]
+Step = Literal["planning", "booking", "editing", "keeping"]
+
+
+@attrs.frozen
+class KeptWarm:
+    """A keep-alive or an upgrade was answered.
+
+    Attributes:
+        action: Which of both.
+        turn: The booking.
+    """
+
+    action: Action
+    turn: Turn
+
+
+@attrs.frozen
+class WarmthEnded:
+    """A conversation that was kept warm has gone on, or is left to lapse.
+
+    Attributes:
+        sent: How many keep-alives and upgrades it took.
+        spent: Dollars spent on them.
+        saved: Dollars that the next request would have cost more without them: nothing, if none came in time.
+    """
+
+    sent: int
+    spent: Decimal
+    saved: Decimal
+
+    @property
+    def paid(self) -> bool:
+        """Whether it was worth it."""
+        return self.saved > self.spent
 
 
 @attrs.frozen
@@ -57,7 +92,7 @@ class HelperFailed:
     reply that could not be booked reaches the caller all the same.
 
     Attributes:
-        step: What was being done: `planning`, `booking` or `editing`.
+        step: What was being done: `planning`, `booking`, `editing` or `keeping` (warm).
         error: What went wrong.
     """
 
@@ -143,5 +178,7 @@ Event = (
     | ContextNearlyFull
     | HeadUnstable
     | HistoryEdited
+    | KeptWarm
+    | WarmthEnded
     | ModelUnknown
 )

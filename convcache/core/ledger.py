@@ -6,6 +6,7 @@ of the turn.
 
 from collections.abc import Iterator
 from datetime import datetime
+from decimal import Decimal
 from typing import Self
 
 import attrs
@@ -15,7 +16,7 @@ from convcache.core.catalog import Model
 from convcache.core.clock import TTL, CacheClock, Entry
 from convcache.core.diagnosis import Sent, diagnose
 from convcache.core.events import Turn
-from convcache.core.planner import Landmarks, Plan, plan
+from convcache.core.planner import Landmarks, Plan, forecast, plan, upgrading
 from convcache.core.policy import Policy
 from convcache.core.prompt import BYTES_PER_TOKEN, Prompt
 from convcache.core.usage import Bill, Costs, Usage
@@ -84,6 +85,35 @@ class Ledger:
         )
         ledger = attrs.evolve(self._booked(turn), last=Sent.of(plan, usage, at))
         return ledger.measured(plan.prompt, usage.prompt), turn, entries
+
+    def repeat(self, plan: Plan, warm: CacheClock, *, at: datetime) -> Plan:
+        """The plan of a request that is sent once more to keep it warm."""
+        return forecast(
+            plan.prompt,
+            plan.breakpoints,
+            warm,
+            at=at,
+            bytes_per_token=None if self.counts else self.bytes_per_token,
+        )
+
+    def upgrade(self, prompt: Prompt, placeholder: int, warm: CacheClock, *, at: datetime) -> Plan | None:
+        """The plan of a request that writes the last reply for an hour; see `planner.upgrading`."""
+        ratio = None if self.counts else self.bytes_per_token
+        return upgrading(prompt, placeholder, warm, at=at, bytes_per_token=ratio)
+
+    def settle_keep_alive(
+        self, plan: Plan, bill: Bill, warm: CacheClock, *, at: datetime
+    ) -> tuple[Self, Turn, tuple[Entry, ...]]:
+        """Book a keep-alive or an upgrade, a request that nobody but the keeper asked for. Without caching there
+        would have been none; the conversation's next request is compared with its last, which is warm until later.
+        """
+        _, turn, entries = self.settle(plan, bill, warm, at=at)
+        turn = attrs.evolve(turn, costs=Costs(turn.costs.paid, Decimal(0)))
+        last = self.last
+        if last is not None and bill.prompt.read:
+            ttl = plan.breakpoints[-1].ttl if plan.breakpoints else last.ttl
+            last = attrs.evolve(last, at=at, ttl=ttl)
+        return attrs.evolve(self._booked(turn), last=last), turn, entries
 
     def measured(self, prompt: Prompt, tokens: int) -> Self:
         """The books once a prompt was counted: estimates are made with that until the next bill."""

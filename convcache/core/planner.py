@@ -53,12 +53,14 @@ class Landmarks:
         pins: The ends of earlier turns that the user wants to go back to.
         parting: The message at which forks of the conversation part.
         is_border: Whether the prompts of others are known to part after a node.
+        lifetime: How long the tail should live, if the policy leaves that open; `None` if nobody will read it.
     """
 
     anchor: Node | None = None
     pins: Sequence[Node] = ()
     parting: int | None = None
     is_border: Callable[[Node], bool] = lambda _: False
+    lifetime: Ttl | None = "5m"
 
 
 @attrs.frozen
@@ -157,11 +159,24 @@ def plan(
                 chosen.setdefault(point.index, point)
             if len(chosen) == MAX_BREAKPOINTS:
                 break
-        breakpoints = _with_falling_ttls([chosen[index] for index in sorted(chosen)])
+        lasting = [_as_held(chosen[index], prompt, warm, at) for index in sorted(chosen)]
+        breakpoints = _with_falling_ttls(lasting)
+    return forecast(prompt, breakpoints, warm, at=at, bytes_per_token=bytes_per_token)
+
+
+def forecast(
+    prompt: Prompt,
+    breakpoints: tuple[Breakpoint, ...],
+    warm: CacheClock,
+    *,
+    at: datetime,
+    bytes_per_token: float | None,
+) -> Plan:
+    """The plan of a request with these breakpoints; see `plan`."""
     hit = reach(prompt.nodes, breakpoints, lambda digest: warm.warm(digest, at))
     entry = None if hit is None else warm.warm(prompt.nodes[hit].digest, at)
-    forecast = _forecast(prompt, breakpoints, hit, entry, bytes_per_token or 1)
-    return Plan(prompt, breakpoints, hit, forecast)
+    bill = _bill(prompt, breakpoints, hit, entry, bytes_per_token or 1)
+    return Plan(prompt, breakpoints, hit, bill)
 
 
 def _as_written(prompt: Prompt) -> tuple[Breakpoint, ...]:
@@ -193,7 +208,14 @@ def _candidates(prompt: Prompt, landmarks: Landmarks, policy: Policy) -> Iterato
     for index, slot in _places(prompt, tail, landmarks):
         asked = prompt.nodes[index].own or (prompt.automatic if index == tail else None)
         if slot != "own" or policy.own == "keep":
-            yield Breakpoint(index, slot, (policy.own == "keep" and asked) or policy.ttl)
+            chosen = _ttl(slot, landmarks) if policy.ttl == "auto" else policy.ttl
+            ttl = (policy.own == "keep" and asked) or chosen
+            if ttl is not None:
+                yield Breakpoint(index, slot, ttl)
+
+
+def _ttl(slot: Slot, landmarks: Landmarks) -> Ttl | None:
+    return landmarks.lifetime if slot == "tail" else "5m"
 
 
 def _places(prompt: Prompt, tail: int | None, landmarks: Landmarks) -> Iterator[tuple[int, Slot]]:
@@ -254,6 +276,33 @@ def tail_of(nodes: Sequence[Node]) -> int | None:
     return None
 
 
+def upgrading(
+    prompt: Prompt, placeholder: int, warm: CacheClock, *, at: datetime, bytes_per_token: float | None
+) -> Plan | None:
+    """The plan of a request that writes the last reply for an hour: everything before the user's placeholder.
+
+    Args:
+        prompt: The conversation with a placeholder of the user's at its end.
+        placeholder: Its message.
+        warm: What is believed cached.
+        at: When the request starts.
+        bytes_per_token: What tokens are estimated from lengths with; `None` where lengths are counted tokens.
+
+    Returns:
+        The plan, or `None` if there is nothing to write, or if it would not read what is warm.
+    """
+    nodes, end = prompt.nodes, _last_markable(prompt, (placeholder, 0))
+    if end is None:
+        return None
+    held = next((i for i in range(end - 1, -1, -1) if warm.warm(nodes[i].digest, at) is not None), None)
+    places = {place for place in (_head_end(nodes), held, end) if place is not None}
+    breakpoints = tuple(
+        Breakpoint(place, "tail" if place == end else "anchor", "1h") for place in sorted(places)
+    )
+    plan = forecast(prompt, breakpoints, warm, at=at, bytes_per_token=bytes_per_token)
+    return None if plan.hit is None or plan.hit != held else plan
+
+
 def _edge(prompt: Prompt) -> int | None:
     """The last block that stays as it is when the server next leaves something out."""
     if prompt.view.edge is not None:
@@ -279,6 +328,12 @@ def _last_markable(prompt: Prompt, place: Place, *, since: int = 0) -> int | Non
     return None
 
 
+def _as_held(point: Breakpoint, prompt: Prompt, warm: CacheClock, at: datetime) -> Breakpoint:
+    """What is held for an hour is asked for for an hour again."""
+    entry = warm.warm(prompt.nodes[point.index].digest, at) if point.slot != "own" else None
+    return attrs.evolve(point, ttl="1h") if entry is not None and entry.ttl == "1h" else point
+
+
 def _with_falling_ttls(points: Sequence[Breakpoint]) -> tuple[Breakpoint, ...]:
     """The API refuses 1h after 5m, so whatever stands before an hour is promoted to it."""
     last_hour = max((i for i, point in enumerate(points) if point.ttl == "1h"), default=-1)
@@ -300,7 +355,7 @@ def reach(
     return None
 
 
-def _forecast(
+def _bill(
     prompt: Prompt,
     points: Sequence[Breakpoint],
     hit: int | None,

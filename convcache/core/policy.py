@@ -13,7 +13,7 @@ Slot = Literal["border", "tail", "anchor", "pin", "edge", "own"]
 """What a breakpoint is for; see `convcache.core.planner`."""
 
 _CHOICES: Final = {
-    "ttl": ("5m", "1h"),
+    "ttl": ("auto", "5m", "1h"),
     "own": ("keep", "replace"),
     "on_invalidation": ("tell", "refuse"),
     "fan_out": ("forks", "all", "off"),
@@ -49,7 +49,9 @@ class Policy:
 
     Attributes:
         ttl: How long written entries live. `"5m"` suits chats whose next turn comes within five minutes; `"1h"`
-            costs 2 instead of 1.25 times the input price per token written, and bridges pauses of up to an hour.
+            costs 2 instead of 1.25 times the input price per token written, and bridges pauses of up to an hour;
+            `"auto"` is `"5m"` until the application's own traffic, or a keeper, makes something else cheaper for the
+            end of a prompt: an hour, or no write at all.
         slots: Which breakpoints may be placed.
         own: Whether breakpoints that the caller put into a request are kept among the four, or all replaced.
         min_saving: Dollars that one read must save for a breakpoint to be worth placing.
@@ -63,7 +65,7 @@ class Policy:
         observing: Change no byte of any request; forecast and book all the same.
     """
 
-    ttl: Ttl = attrs.field(default="5m", validator=_one_of)
+    ttl: Ttl | Literal["auto"] = attrs.field(default="auto", validator=_one_of)
     slots: frozenset[Slot] = attrs.field(default=SLOTS, converter=_slots)
     own: Literal["keep", "replace"] = attrs.field(default="keep", validator=_one_of)
     min_saving: Decimal = attrs.field(default=Decimal(0), converter=_dollars)

@@ -413,7 +413,7 @@ def test_what_is_no_policy_is_a_type_error(client):
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"ttl": "2h"}, "ttl is one of '5m', '1h', not '2h'"),
+        ({"ttl": "2h"}, "ttl is one of 'auto', '5m', '1h', not '2h'"),
         ({"min_saving": "a lot"}, "no amount of dollars"),
         ({"slots": {"tial"}}, "unknown slots"),
     ],

@@ -1,0 +1,352 @@
+"""Keepers: they carry out what is decided about conversations that rest, within budgets that are finite.
+
+`Keeper` has one daemon thread for any number of conversations and sync clients; `AsyncKeeper` one task on the loop of
+async clients. A shell: when to send is in `core.refresh`, what is sent in `state`. Nothing is sent without a keeper.
+"""
+
+import asyncio
+import atexit
+import os
+import weakref
+from collections import deque
+from contextlib import suppress
+from datetime import datetime, timedelta
+from decimal import Decimal
+from heapq import heappop, heappush
+from itertools import count
+from threading import Condition, Thread
+from typing import Any, Final, Generic, Protocol, Self, TypeVar
+
+import attrs
+from anthropic import APIStatusError
+
+from convcache.books import Clock, OnEvent, utc_now
+from convcache.core.events import HelperFailed, Turn
+from convcache.core.refresh import Caution, Decision
+from convcache.habits import Habits
+from convcache.observe import emit
+
+_RATE_LIMITED: Final = 429
+_YIELDING: Final = timedelta(minutes=1)
+_SHUTDOWN: Final = 1.0
+
+
+@attrs.frozen(kw_only=True)
+class Budget:
+    """What a keeper may spend. Every limit is finite, and each is kept for itself.
+
+    Attributes:
+        per_pause: Dollars for one pause of one conversation. Never more than the rewrite that is avoided, whatever
+            this says.
+        per_hour: Dollars for all conversations together in any hour.
+        per_minute: Requests in any minute.
+        idle: How long a conversation may be idle and still be kept warm.
+    """
+
+    per_pause: Decimal = Decimal("0.50")
+    per_hour: Decimal = Decimal("5.00")
+    per_minute: int = 60
+    idle: timedelta = timedelta(hours=2)
+
+    def __attrs_post_init__(self) -> None:
+        if self.per_minute < 1 or min(self.per_pause, self.per_hour) < 0 or self.idle < timedelta(0):
+            raise ValueError("a budget has at least one request a minute, and no limit below zero")
+
+
+class Sleeper(Protocol):
+    """A conversation that rests, as a keeper sees it."""
+
+    @property
+    def decision(self) -> Decision:
+        """What to do about it, and when."""
+
+    def left_to_lapse(self) -> None:
+        """It is not kept warm any more."""
+
+
+class SyncSleeper(Sleeper, Protocol):
+    """One with a sync client."""
+
+    def keep_alive(self) -> Turn | None:
+        """Do what is decided."""
+
+
+class AsyncSleeper(Sleeper, Protocol):
+    """One with an async client."""
+
+    async def keep_alive(self) -> Turn | None:
+        """Do what is decided."""
+
+
+SleeperT = TypeVar("SleeperT", bound=Sleeper)
+
+
+class _BaseKeeper(Generic[SleeperT]):
+    """The part of a keeper that waits for nothing and sends nothing: deadlines and budgets."""
+
+    def __init__(
+        self,
+        budget: Budget = Budget(),
+        *,
+        habits: Habits | None = None,
+        caution: Caution = Caution(),
+        clock: Clock = utc_now,
+        pace: float = 1.0,
+        on_event: OnEvent = emit,
+    ) -> None:
+        """Make a keeper. It starts to work with the first conversation that rests.
+
+        Args:
+            budget: What it may spend.
+            habits: What is known of the rhythm of the application, to be learned further; save `habits.rhythm` to
+                start with it again.
+            caution: Within which bounds conversations are kept warm.
+            clock: Gives the time as an aware datetime.
+            pace: How much faster than real time that clock runs.
+            on_event: Told of what failed.
+        """
+        self.budget, self.habits, self.caution = budget, habits or Habits(), caution
+        self._clock, self._on_event = clock, on_event
+        self._pace = pace
+        self._heap: list[tuple[datetime, int, weakref.ref[SleeperT]]] = []
+        self._latest: weakref.WeakKeyDictionary[SleeperT, int] = weakref.WeakKeyDictionary()
+        self._order = count()
+        self._spent: deque[tuple[datetime, Decimal]] = deque()
+        self._yields_until: datetime | None = None
+        self._is_paused = self._is_closed = False
+
+    @property
+    def spent(self) -> Decimal:
+        """Dollars spent within the last hour."""
+        hour_ago = self._clock() - timedelta(hours=1)
+        return sum((cost for at, cost in tuple(self._spent) if at > hour_ago), start=Decimal(0))
+
+    def _add(self, sleeper: SleeperT) -> bool:
+        """Look at a conversation when its time has come; tells whether it has one."""
+        due = None if self._is_closed else sleeper.decision.due
+        if due is not None:
+            self._latest[sleeper] = number = next(self._order)
+            heappush(self._heap, (due, number, weakref.ref(sleeper)))
+        return due is not None
+
+    def _next(self, at: datetime) -> tuple[SleeperT | None, datetime | None]:
+        """The next conversation to keep warm, or else when to look again, if there is anything to wait for."""
+        while self._heap and not self._is_paused:
+            due, number, reference = self._heap[0]
+            if due > at:
+                return None, due
+            heappop(self._heap)
+            sleeper = reference()
+            if sleeper is None or self._latest.get(sleeper) != number:
+                continue
+            decision = sleeper.decision
+            when = None if decision.due is None else self._allowed_at(decision.due, decision.cost, at)
+            if when is None:
+                sleeper.left_to_lapse()
+            elif when > at:
+                heappush(self._heap, (when, number, reference))
+            else:
+                self._spent.append((at, decision.cost))
+                return sleeper, None
+        return None, None
+
+    def _allowed_at(self, due: datetime, cost: Decimal, at: datetime) -> datetime | None:
+        """When the budget and the API's limits allow it; `None` if the hour's dollars are spent."""
+        while self._spent and self._spent[0][0] <= at - timedelta(hours=1):
+            self._spent.popleft()
+        if sum((spent for _, spent in self._spent), start=cost) > self.budget.per_hour:
+            return None
+        when = max(due, self._yields_until or due)
+        if len(self._spent) >= self.budget.per_minute:
+            when = max(when, self._spent[-self.budget.per_minute][0] + timedelta(minutes=1))
+        return when
+
+    def _seconds_until(self, when: datetime | None) -> float | None:
+        """How long to wait, in real time."""
+        return None if when is None else max(0.0, (when - self._clock()).total_seconds() / self._pace)
+
+    def yield_to_others(self, seconds: float | None = None) -> None:
+        """The API is at its limit: send nothing for a while."""
+        self._yields_until = self._clock() + (_YIELDING if seconds is None else timedelta(seconds=seconds))
+
+    def _failed(self, sleeper: SleeperT, error: BaseException) -> None:
+        sleeper.left_to_lapse()
+        if isinstance(error, APIStatusError) and error.status_code == _RATE_LIMITED:
+            after = error.response.headers.get("retry-after", "")
+            self.yield_to_others(float(after) if after.replace(".", "", 1).isdigit() else None)
+        if isinstance(error, Exception):
+            with suppress(Exception):
+                self._on_event(HelperFailed("keeping", error))
+
+
+_keepers: "weakref.WeakSet[Keeper]" = weakref.WeakSet()
+
+
+class Keeper(_BaseKeeper[SyncSleeper]):
+    """Keeps conversations on sync clients warm while that pays, from one daemon thread.
+
+    ```python
+    with Keeper() as keeper:
+        conversation = Conversation(Anthropic(), model="claude-opus-5", max_tokens=1024, keeper=keeper)
+    ```
+
+    The thread starts with the first conversation that rests; after a fork of the process, the child starts its own.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._changed = Condition()
+        self._thread: Thread | None = None
+        _keepers.add(self)
+
+    __init__.__doc__ = _BaseKeeper.__init__.__doc__
+
+    def watch(self, sleeper: SyncSleeper) -> None:
+        """Keep a conversation warm that rests from now on, as long as it should be."""
+        with self._changed:
+            if not self._add(sleeper):
+                return
+            if self._thread is None:
+                self._thread = Thread(target=self._work, name="convcache-keeper", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def pause(self) -> None:
+        """Send nothing until `resume`. What is on its way arrives."""
+        with self._changed:
+            self._is_paused = True
+
+    def resume(self) -> None:
+        """Go on. What has lapsed meanwhile stays so."""
+        with self._changed:
+            self._is_paused = False
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Send nothing more, and wait a second at most for what is on its way."""
+        with self._changed:
+            self._is_closed = True
+            self._heap.clear()
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(_SHUTDOWN)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                sleeper, when = self._next(self._clock())
+                if self._is_closed:
+                    return
+                if sleeper is None:
+                    self._changed.wait(self._seconds_until(when))
+                    continue
+            self._send(sleeper)
+            del sleeper
+
+    def _send(self, sleeper: SyncSleeper) -> None:
+        try:
+            turn = sleeper.keep_alive()
+        except BaseException as error:  # noqa: BLE001 - the thread outlives whatever a client raises
+            self._failed(sleeper, error)
+        else:
+            if turn is not None:
+                self.watch(sleeper)
+
+    def _after_fork(self) -> None:
+        """In a child process: the thread is the parent's, and so is what it watched."""
+        self._changed, self._thread = Condition(), None
+        self._heap.clear()
+
+
+class AsyncKeeper(_BaseKeeper[AsyncSleeper]):
+    """Keeps conversations on async clients warm while that pays, from one task on their loop; see `Keeper`.
+
+    ```python
+    async with AsyncKeeper() as keeper:
+        conversation = AsyncConversation(AsyncAnthropic(), model="claude-opus-5", max_tokens=1024, keeper=keeper)
+    ```
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._sending: set[asyncio.Task[None]] = set()
+
+    __init__.__doc__ = _BaseKeeper.__init__.__doc__
+
+    def watch(self, sleeper: AsyncSleeper) -> None:
+        """Keep a conversation warm that rests from now on, as long as it should be."""
+        if not self._add(sleeper):
+            return
+        loop = asyncio.get_running_loop()
+        if self._task is None or self._task.done() or self._task.get_loop() is not loop:
+            self._changed = asyncio.Event()
+            self._task = loop.create_task(self._work(), name="convcache-keeper")
+        self._changed.set()
+
+    def pause(self) -> None:
+        """Send nothing until `resume`. What is on its way arrives."""
+        self._is_paused = True
+
+    def resume(self) -> None:
+        """Go on. What has lapsed meanwhile stays so."""
+        self._is_paused = False
+        self._changed.set()
+
+    async def close(self) -> None:
+        """Send nothing more, and wait a second at most for what is on its way."""
+        self._is_closed = True
+        self._heap.clear()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task, *self._sending], timeout=_SHUTDOWN)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _work(self) -> None:
+        while True:
+            self._changed.clear()
+            sleeper, when = self._next(self._clock())
+            if sleeper is None:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), self._seconds_until(when))
+                continue
+            sending = asyncio.create_task(self._send(sleeper))
+            self._sending.add(sending)
+            sending.add_done_callback(self._sending.discard)
+            del sleeper, sending
+
+    async def _send(self, sleeper: AsyncSleeper) -> None:
+        try:
+            turn = await sleeper.keep_alive()
+        except Exception as error:  # noqa: BLE001 - the task outlives whatever a client raises
+            self._failed(sleeper, error)
+        else:
+            if turn is not None and not self._is_closed:
+                self.watch(sleeper)
+
+
+@atexit.register
+def _close_all() -> None:
+    for keeper in tuple(_keepers):
+        keeper.close()
+
+
+def _start_anew() -> None:
+    for keeper in tuple(_keepers):
+        keeper._after_fork()  # noqa: SLF001 - it is the keeper's own
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_anew)

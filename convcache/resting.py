@@ -1,0 +1,122 @@
+"""A conversation between two requests: what it holds in the cache, and what keeping it warm would cost and save."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+import attrs
+
+from convcache.core.blocks import Json, Ttl, as_blocks
+from convcache.core.clock import TTL
+from convcache.core.planner import Plan
+from convcache.core.refresh import LAPSE, Caution, Decision, Idle, decide
+from convcache.core.usage import Usage
+from convcache.habits import Habits, Track
+
+_FORCED: Final = frozenset({"any", "tool"})
+
+
+@attrs.define(eq=False, kw_only=True)
+class Rest:
+    """What is known of a conversation that rests.
+
+    Attributes:
+        request: The request that is repeated to keep it warm, without breakpoints.
+        plan: Its plan.
+        started: When its last request of its own started.
+        track: What it has shown of its rhythm.
+        tokens: The prefix that its tail's entry holds.
+        ttl: How long that entry lives after each use.
+        expires: When it lapses.
+        reply: Tokens that an upgrade to an hour would write; `None` where there can be none.
+        first_ttl: How long it lived to begin with.
+        sent: How many keep-alives and upgrades were sent.
+        spent: Dollars spent on them.
+        is_over: Whether it rests no more: its next request is on its way, or it cannot be kept warm.
+    """
+
+    request: dict[str, Any]
+    plan: Plan
+    started: datetime
+    track: Track
+    tokens: int
+    ttl: Ttl
+    expires: datetime
+    reply: int | None = None
+    first_ttl: Ttl = attrs.field(default=attrs.Factory(lambda self: self.ttl, takes_self=True))
+    sent: int = 0
+    spent: Decimal = Decimal(0)
+    is_over: bool = False
+
+    def decision(
+        self, habits: Habits, caution: Caution, at: datetime, *, allowance: Decimal | None = None
+    ) -> Decision:
+        """What to do about it, and when. More than a rewrite costs, or than is allowed, is never spent in a pause."""
+        prices, pause = self.plan.prompt.model.prices, self.track.pause
+        if self.is_over or prices is None or pause is None:
+            return LAPSE
+        upgrades = caution.upgrades and habits.may_upgrade(self.model, self, at)
+        idle = Idle(
+            since=self.started,
+            tokens=self.tokens,
+            ttl=self.ttl,
+            expires=self.expires,
+            reply=self.reply if upgrades else None,
+        )
+        gaps = habits.gaps(pause.moment, self.track.own)
+        decision = decide(idle, gaps, prices, at=at, caution=attrs.evolve(caution, upgrades=upgrades))
+        most = self.rewrite if allowance is None else min(self.rewrite, allowance)
+        if decision.due is None or self.spent + decision.cost > most:
+            return LAPSE
+        return decision
+
+    @property
+    def model(self) -> str:
+        """The id of its model."""
+        return str(self.plan.prompt.fields["model"])
+
+    @property
+    def rewrite(self) -> Decimal:
+        """Dollars that it costs to write it again instead of reading it."""
+        prices = self.plan.prompt.model.prices
+        return Decimal(0) if prices is None else self.tokens * (prices.write_5m - prices.read) / 1_000_000
+
+    def warmed(self, usage: Usage, cost: Decimal | None, at: datetime, *, is_upgrade: bool) -> None:
+        """A keep-alive or an upgrade was answered. One that had to write what should have been warm was the last."""
+        self.sent += 1
+        self.spent += cost or Decimal(0)
+        if usage.read < self.tokens * _NEARLY:
+            self.is_over = True
+        if is_upgrade:
+            self.tokens, self.ttl, self.reply = usage.cached, "1h", None
+        self.expires = at + TTL[self.ttl]
+
+
+_NEARLY: Final = 0.95
+"""An estimate's error, not another prefix."""
+
+
+def can_be_repeated(request: Json) -> bool:
+    """Whether the API takes this request with `max_tokens: 0` and nothing else changed (prompt-caching page,
+    pre-warming): anything else would be another key."""
+    thinking, choice = request.get("thinking") or {}, request.get("tool_choice") or {}
+    return (
+        thinking.get("type") != "enabled"
+        and not (request.get("output_config") or {}).get("format")
+        and not request.get("output_format")
+        and choice.get("type") not in _FORCED
+        and not request.get("thread")
+    )
+
+
+def speaks(request: Json) -> bool:
+    """Whether a person speaks in a request, or only tools."""
+    last = request["messages"][-1]
+    return last["role"] == "user" and any(
+        block.get("type") != "tool_result" for block in as_blocks(last["content"])
+    )
+
+
+def repeated(request: Json) -> dict[str, Any]:
+    """The request that reads the same prefix and asks for no reply."""
+    return {**{name: value for name, value in request.items() if name != "stream"}, "max_tokens": 0}
