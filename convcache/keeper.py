@@ -26,6 +26,10 @@ from convcache.core.refresh import Caution, Decision
 from convcache.habits import Habits
 from convcache.observe import emit
 
+_NEWEST: Final = 0.2
+"""How much the last latency counts."""
+
+_LONGEST_LEAD: Final = timedelta(minutes=1)
 _RATE_LIMITED: Final = 429
 _YIELDING: Final = timedelta(minutes=1)
 _SHUTDOWN: Final = 1.0
@@ -113,6 +117,7 @@ class _BaseKeeper(Generic[SleeperT]):
         self._order = count()
         self._spent: deque[tuple[datetime, Decimal]] = deque()
         self._yields_until: datetime | None = None
+        self._latency = timedelta(0)
         self._is_paused = self._is_closed = False
 
     @property
@@ -133,14 +138,14 @@ class _BaseKeeper(Generic[SleeperT]):
         """The next conversation to keep warm, or else when to look again, if there is anything to wait for."""
         while self._heap and not self._is_paused:
             due, number, reference = self._heap[0]
-            if due > at:
-                return None, due
+            if due - self._lead(at) > at:
+                return None, due - self._lead(at)
             heappop(self._heap)
             sleeper = reference()
             if sleeper is None or self._latest.get(sleeper) != number:
                 continue
             decision = sleeper.decision
-            when = None if decision.due is None else self._allowed_at(decision.due, decision.cost, at)
+            when = None if decision.due is None else self._allowed_at(decision.cost, at)
             if when is None:
                 sleeper.left_to_lapse()
             elif when > at:
@@ -150,13 +155,17 @@ class _BaseKeeper(Generic[SleeperT]):
                 return sleeper, None
         return None, None
 
-    def _allowed_at(self, due: datetime, cost: Decimal, at: datetime) -> datetime | None:
+    def _lead(self, at: datetime) -> timedelta:
+        """How much earlier to begin, so that those who are due together are all in time."""
+        return self._latency
+
+    def _allowed_at(self, cost: Decimal, at: datetime) -> datetime | None:
         """When the budget and the API's limits allow it; `None` if the hour's dollars are spent."""
         while self._spent and self._spent[0][0] <= at - timedelta(hours=1):
             self._spent.popleft()
         if sum((spent for _, spent in self._spent), start=cost) > self.budget.per_hour:
             return None
-        when = max(due, self._yields_until or due)
+        when = max(at, self._yields_until or at)
         if len(self._spent) >= self.budget.per_minute:
             when = max(when, self._spent[-self.budget.per_minute][0] + timedelta(minutes=1))
         return when
@@ -164,6 +173,10 @@ class _BaseKeeper(Generic[SleeperT]):
     def _seconds_until(self, when: datetime | None) -> float | None:
         """How long to wait, in real time."""
         return None if when is None else max(0.0, (when - self._clock()).total_seconds() / self._pace)
+
+    def _lasted(self, time: timedelta) -> None:
+        """How long a request took, to begin the next ones in time."""
+        self._latency += (time - self._latency) * _NEWEST
 
     def yield_to_others(self, seconds: float | None = None) -> None:
         """The API is at its limit: send nothing for a while."""
@@ -249,9 +262,16 @@ class Keeper(_BaseKeeper[SyncSleeper]):
             self._send(sleeper)
             del sleeper
 
+    def _lead(self, at: datetime) -> timedelta:
+        # One after the other: each waits for those before it.
+        soon = sum(1 for due, _, _ in self._heap if due <= at + _LONGEST_LEAD)
+        return min(_LONGEST_LEAD, self._latency * soon)
+
     def _send(self, sleeper: SyncSleeper) -> None:
+        began = self._clock()
         try:
             turn = sleeper.keep_alive()
+            self._lasted(self._clock() - began)
         except BaseException as error:  # noqa: BLE001 - the thread outlives whatever a client raises
             self._failed(sleeper, error)
         else:
@@ -328,8 +348,10 @@ class AsyncKeeper(_BaseKeeper[AsyncSleeper]):
             del sleeper, sending
 
     async def _send(self, sleeper: AsyncSleeper) -> None:
+        began = self._clock()
         try:
             turn = await sleeper.keep_alive()
+            self._lasted(self._clock() - began)
         except Exception as error:  # noqa: BLE001 - the task outlives whatever a client raises
             self._failed(sleeper, error)
         else:
