@@ -24,6 +24,7 @@ from convcache.core.events import (
     CacheInvalidated,
     ContextNearlyFull,
     Event,
+    HeadroomExceeded,
     HeadUnstable,
     HelperFailed,
     ModelUnknown,
@@ -80,6 +81,28 @@ def is_left_alone() -> bool:
     return _left_alone.get()
 
 
+@attrs.frozen
+class Headroom:
+    """How many input tokens the API takes for now, as it said with a reply.
+
+    Attributes:
+        remaining: Tokens.
+        reset: When the limit is whole again.
+    """
+
+    remaining: int
+    reset: datetime
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str]) -> "Headroom | None":
+        """Read a reply's headers."""
+        remaining = headers.get("anthropic-ratelimit-input-tokens-remaining", "")
+        with suppress(ValueError):
+            reset = datetime.fromisoformat(headers.get("anthropic-ratelimit-input-tokens-reset", ""))
+            return cls(int(remaining), reset)
+        return None
+
+
 @attrs.define
 class Scope:
     """What is known of a scope, the part of the world in which cache entries are shared.
@@ -89,6 +112,7 @@ class Scope:
         borders: Where its prompts part.
         habits: What its conversations have shown of their rhythm.
         gate: Where requests that share a cold prefix pass one before the others.
+        headroom: What was last told of the API's limit.
         refused: The models whose server has refused our breakpoints.
         unknown: The models that were told to be unknown.
         unstable: What was told to change by itself, by its place and kind.
@@ -98,6 +122,7 @@ class Scope:
     borders: Borders = attrs.field(factory=Borders)
     habits: Habits = attrs.field(factory=Habits)
     gate: Gate = attrs.field(factory=Gate)
+    headroom: Headroom | None = None
     refused: set[str] = attrs.field(factory=set)
     unknown: set[str] = attrs.field(factory=set)
     unstable: set[tuple[str, Kind]] = attrs.field(factory=set)
@@ -212,6 +237,7 @@ class Books:
             plan = self.planned(request, prompt, ledger, at=at, landmarks=landmarks)
             body = request if self.policy.observing else plan.marked(request)
             self._watch_the_window(plan, request)
+            self._watch_the_headroom(plan, at)
             self._watch_for_invalidation(plan, ledger, at, is_certain=is_certain)
             return plan, body
         return None, request
@@ -242,6 +268,16 @@ class Books:
         window, prompt = plan.prompt.model.window, plan.forecast.prompt
         if window is not None and prompt + int(request.get("max_tokens") or 0) > window:
             self.tell(ContextNearlyFull(prompt, window))
+
+    def _watch_the_headroom(self, plan: Plan, at: datetime) -> None:
+        headroom, counted = self.scope.headroom, plan.forecast.prompt - plan.forecast.read
+        if headroom is not None and at < headroom.reset and counted > headroom.remaining:
+            self.tell(HeadroomExceeded(counted, headroom.remaining, headroom.reset))
+
+    def limits_told(self, headers: Mapping[str, str]) -> None:
+        """Remember what a reply says of the API's limit."""
+        with self.failing_open("booking"):
+            self.scope.headroom = Headroom.of(headers) or self.scope.headroom
 
     def compare_heads(self, before: Head | None, head: Head) -> None:
         """Tell what changes by itself between two requests of a conversation, the first time that it does."""

@@ -25,6 +25,7 @@ from anthropic import (
     AsyncAnthropicVertex,
     BadRequestError,
     PermissionDeniedError,
+    RateLimitError,
 )
 from anthropic.lib.tools import (
     BetaAsyncStreamingToolRunner,
@@ -327,6 +328,11 @@ class _BaseConversation(Generic[ClientT, KeeperT]):
         fork._state.on_rest = fork._rests
         return fork
 
+    def _limited(self, error: RateLimitError) -> None:
+        self._state.limited(error.response.headers)
+        if self._keeper is not None:
+            self._keeper.yield_to_others(error.response.headers)
+
     def _rests(self) -> None:
         if self._keeper is not None:
             cast("Any", self._keeper).watch(self)
@@ -545,6 +551,9 @@ class Conversation(_BaseConversation[SyncClient, Keeper]):
                 if not self._state.recovers_from(pending, str(error)):
                     raise
                 refusal = error
+            except RateLimitError as error:
+                self._limited(error)
+                raise
             answer = call(*self._routed(pending))
             self._state.refused(pending, str(refusal))
             return answer
@@ -678,6 +687,9 @@ class AsyncConversation(_BaseConversation[AsyncClient, AsyncKeeper]):
                 if not self._state.recovers_from(pending, str(error)):
                     raise
                 refusal = error
+            except RateLimitError as error:
+                self._limited(error)
+                raise
             answer = await call(*self._routed(pending))
             self._state.refused(pending, str(refusal))
             return answer

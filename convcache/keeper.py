@@ -9,6 +9,7 @@ import atexit
 import os
 import weakref
 from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -18,7 +19,7 @@ from threading import Condition, Thread
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 import attrs
-from anthropic import APIStatusError
+from anthropic import RateLimitError
 
 from convcache.books import Clock, OnEvent, utc_now
 from convcache.core.events import HelperFailed, Turn
@@ -30,7 +31,6 @@ _NEWEST: Final = 0.2
 """How much the last latency counts."""
 
 _LONGEST_LEAD: Final = timedelta(minutes=1)
-_RATE_LIMITED: Final = 429
 _YIELDING: Final = timedelta(minutes=1)
 _SHUTDOWN: Final = 1.0
 
@@ -178,15 +178,16 @@ class _BaseKeeper(Generic[SleeperT]):
         """How long a request took, to begin the next ones in time."""
         self._latency += (time - self._latency) * _NEWEST
 
-    def yield_to_others(self, seconds: float | None = None) -> None:
-        """The API is at its limit: send nothing for a while."""
-        self._yields_until = self._clock() + (_YIELDING if seconds is None else timedelta(seconds=seconds))
+    def yield_to_others(self, headers: Mapping[str, str]) -> None:
+        """The API is at its limit: send nothing for as long as it says, or a minute."""
+        after = headers.get("retry-after", "")
+        wait = timedelta(seconds=int(after)) if after.isdigit() else _YIELDING
+        self._yields_until = self._clock() + wait
 
     def _failed(self, sleeper: SleeperT, error: BaseException) -> None:
         sleeper.left_to_lapse()
-        if isinstance(error, APIStatusError) and error.status_code == _RATE_LIMITED:
-            after = error.response.headers.get("retry-after", "")
-            self.yield_to_others(float(after) if after.replace(".", "", 1).isdigit() else None)
+        if isinstance(error, RateLimitError):
+            self.yield_to_others(error.response.headers)
         if isinstance(error, Exception):
             with suppress(Exception):
                 self._on_event(HelperFailed("keeping", error))

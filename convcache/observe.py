@@ -16,6 +16,7 @@ from convcache.core.events import (
     CacheInvalidated,
     ContextNearlyFull,
     Event,
+    HeadroomExceeded,
     HeadUnstable,
     HelperFailed,
     HistoryEdited,
@@ -46,7 +47,7 @@ def emit(event: Event) -> None:
         logging.getLogger(LOGGER).log(level, "%s %s", name, details)
 
 
-def _line(event: Event) -> tuple[int, str, dict[str, Any]]:  # noqa: C901, PLR0911 - a row for each event
+def _line(event: Event) -> tuple[int, str, dict[str, Any]]:  # noqa: C901, PLR0911, PLR0912 - a row for each event
     match event:
         case TurnSettled(turn, kept, conversation):
             usage = turn.actual
@@ -83,6 +84,9 @@ def _line(event: Event) -> tuple[int, str, dict[str, Any]]:  # noqa: C901, PLR09
             return logging.INFO, "kept_warm", {**fields, "written": turn.actual.written}
         case WarmthEnded(sent, spent, saved):
             return logging.INFO, "warmth_ended", {"sent": sent, "spent": spent, "saved": saved}
+        case HeadroomExceeded(tokens, remaining, reset):
+            fields = {"tokens": tokens, "remaining": remaining, "reset": reset.isoformat()}
+            return logging.WARNING, "headroom_exceeded", fields
         case ModelUnknown(model):
             return logging.WARNING, "model_unknown", {"model": model}
         case _:

@@ -124,7 +124,7 @@ class ConversationState:
         self._books = books
         self._habits = habits or books.scope.habits
         self._caution, self._allowance = caution, allowance
-        self._track = Track()
+        self._track, self._backs_off = Track(), False
         self._rest: Rest | None = None
         self.on_rest: Callable[[], None] = _nothing
         self._fields = {**checked(fields, TurnOptions), **checked(options, RequestOptions)}
@@ -369,6 +369,18 @@ class ConversationState:
         added = [self._runnable[name] for name in self._transcript.added_tools if name in self._runnable]
         return [*(self._runnable.get(tool.get("name"), tool) for tool in tools), *added]
 
+    def limited(self, headers: Mapping[str, str]) -> None:
+        """The API is at its limit. Where that lasts for longer than five minutes, what is written for five minutes has
+        lapsed when it is over, and is written again, against the same limit: so it is written for an hour."""
+        self._books.limits_told(headers)
+        last, after = self._ledger.last, headers.get("retry-after", "")
+        waits = after.isdigit() and timedelta(seconds=int(after)) >= TTL["5m"]
+        self._backs_off = waits or (last is not None and last.lapsed(self._clock()))
+
+    def limits_told(self, headers: Mapping[str, str]) -> None:
+        """What a reply says of the API's limit."""
+        self._books.limits_told(headers)
+
     def recovers_from(self, pending: Pending, message: str) -> bool:
         """Whether the request is worth sending again as its caller wrote it: our breakpoints may be refused."""
         if pending.body is pending.request or not self._books.is_about_us(message):
@@ -572,6 +584,9 @@ class ConversationState:
 
     def _start(self, request: dict[str, Any], transcript: Transcript, *, final: bool = False) -> Pending:
         pending = Pending(request, transcript, self._clock(), is_final=final)
+        last = self._ledger.last
+        # Once turns follow one another again, the limit is behind.
+        self._backs_off = self._backs_off and (last is None or pending.began - last.at >= TTL["5m"])
         rest, self._rest = self._rest, None
         if rest is not None:
             rest.is_over, pending.rested = True, rest
@@ -598,6 +613,8 @@ class ConversationState:
         """How long the tail should live. Five minutes, unless the application's own traffic or a keeper tells more."""
         if pending.is_final:
             return None
+        if self._backs_off:
+            return "1h"
         keeps = self._caution is not None and can_be_repeated(pending.request)
         prices = prompt.model.prices
         if prices is None or not (keeps or self._habits.is_evident(self._track)):

@@ -54,6 +54,7 @@ class _View(Generic[StreamT]):
     def __init__(self, stream: StreamT, state: ConversationState, pending: Pending) -> None:
         self._stream: StreamT = stream
         self._tap = _Tap(state, pending)
+        state.limits_told(stream.response.headers)
 
     @property
     def current_message_snapshot(self) -> Message:

@@ -137,6 +137,22 @@ class ContextNearlyFull:
 
 
 @attrs.frozen
+class HeadroomExceeded:
+    """A request is about to be sent that writes or pays more tokens than the API has said it takes for now. What is
+    read from the cache does not count.
+
+    Attributes:
+        tokens: What counts, as forecast.
+        remaining: What is left of the limit.
+        reset: When it is whole again.
+    """
+
+    tokens: int
+    remaining: int
+    reset: datetime
+
+
+@attrs.frozen
 class HeadUnstable:
     """Something in tools or system changes by itself from request to request, so that nothing behind it is ever read.
     Move it out of there: `send(..., context=...)` is the place for it. Told once for each such place.
@@ -177,6 +193,7 @@ Event = (
     | CacheInvalidated
     | ContextNearlyFull
     | HeadUnstable
+    | HeadroomExceeded
     | HistoryEdited
     | KeptWarm
     | WarmthEnded
