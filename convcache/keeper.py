@@ -23,6 +23,7 @@ from anthropic import RateLimitError
 
 from convcache.books import Clock, OnEvent, utc_now
 from convcache.core.events import HelperFailed, Turn
+from convcache.core.policy import dollars
 from convcache.core.refresh import Caution, Decision
 from convcache.habits import Habits
 from convcache.observe import emit
@@ -47,8 +48,8 @@ class Budget:
         idle: How long a conversation may be idle and still be kept warm.
     """
 
-    per_pause: Decimal = Decimal("0.50")
-    per_hour: Decimal = Decimal("5.00")
+    per_pause: Decimal = attrs.field(default=Decimal("0.50"), converter=dollars)
+    per_hour: Decimal = attrs.field(default=Decimal("5.00"), converter=dollars)
     per_minute: int = 60
     idle: timedelta = timedelta(hours=2)
 

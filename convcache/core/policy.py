@@ -28,7 +28,12 @@ def _one_of(_: object, attribute: "attrs.Attribute[str]", value: str) -> None:
         raise ValueError(f"{attribute.name} is one of {', '.join(map(repr, allowed))}, not {value!r}")
 
 
-def _dollars(value: Decimal | str | float) -> Decimal:
+def dollars(value: Decimal | str | float) -> Decimal:
+    """An amount of dollars, exactly as it is written.
+
+    Raises:
+        ValueError: It is no number.
+    """
     try:
         return Decimal(str(value))
     except InvalidOperation:
@@ -68,12 +73,12 @@ class Policy:
     ttl: Ttl | Literal["auto"] = attrs.field(default="auto", validator=_one_of)
     slots: frozenset[Slot] = attrs.field(default=SLOTS, converter=_slots)
     own: Literal["keep", "replace"] = attrs.field(default="keep", validator=_one_of)
-    min_saving: Decimal = attrs.field(default=Decimal(0), converter=_dollars)
+    min_saving: Decimal = attrs.field(default=Decimal(0), converter=dollars)
     on_invalidation: Literal["tell", "refuse"] = attrs.field(default="tell", validator=_one_of)
-    min_invalidation: Decimal = attrs.field(default=Decimal("0.01"), converter=_dollars)
+    min_invalidation: Decimal = attrs.field(default=Decimal("0.01"), converter=dollars)
     fan_out: Literal["forks", "all", "off"] = attrs.field(default="forks", validator=_one_of)
     max_wait: timedelta = timedelta(seconds=30)
-    min_wait_saving: Decimal = attrs.field(default=Decimal("0.01"), converter=_dollars)
+    min_wait_saving: Decimal = attrs.field(default=Decimal("0.01"), converter=dollars)
     observing: bool = False
 
     @classmethod

@@ -34,7 +34,7 @@ def test_its_code_blocks_run_in_order(document, api_in_the_environment, capsys):
     for example in examples:
         example.evaluate()
 
-    assert len(examples) == 5
+    assert len(examples) == 9
     assert "tokens read," in capsys.readouterr().out
 
 
