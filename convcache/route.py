@@ -76,14 +76,16 @@ def _in_bytes(request: APIRequest) -> APIRequest:
         return request
     body = cast("Mapping[str, Any]", body)
     try:
-        return derived(request, content=_wire(body))
+        return derived(request, content=_wire(body, written))
     except Exception:  # noqa: BLE001 - an SDK that has no place for bytes takes the JSON
         return derived(request, body=in_json(body))
 
 
-def _wire(body: Mapping[str, Any]) -> bytes:
-    fields = (
-        as_bytes(name) + b":" + (value.wire() if isinstance(value, Written) else as_bytes(value))
-        for name, value in body.items()
-    )
-    return b"{" + b",".join(fields) + b"}"
+def _wire(body: Mapping[str, Any], written: Written) -> bytes:
+    """The body's bytes, with its fields in their order."""
+    fields = [
+        as_bytes(name) + b":" + (b"" if value is written else as_bytes(value)) for name, value in body.items()
+    ]
+    at = list(body).index("messages") + 1
+    before, after = b",".join(fields[:at]), b"".join(b"," + field for field in fields[at:])
+    return written.wire(b"{" + before, after + b"}")

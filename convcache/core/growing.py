@@ -3,9 +3,10 @@
 Knows nothing of what it holds.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Final, Self, TypeVar, overload
+from typing import Any, Final, Self, TypeVar, overload
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -15,33 +16,32 @@ _CHUNK: Final = 64
 class Growing(Sequence[T_co]):
     """A tuple whose `plus` costs what is added: full chunks are shared, only the last few items are copied."""
 
-    __slots__ = ("_chunks", "_last")
+    __slots__ = ("_chunks", "_full", "_last", "_size")
 
     def __init__(self, items: Iterable[T_co] = ()) -> None:
-        self._chunks: tuple[tuple[T_co, ...], ...] = ()
-        self._last: tuple[T_co, ...] = ()
-        self._take(tuple(items))
+        self._set((), tuple(items))
 
-    def _take(self, items: tuple[T_co, ...]) -> None:
-        items = (*self._last, *items)
-        full = len(items) - len(items) % _CHUNK
+    def _set(self, chunks: tuple[tuple[T_co, ...], ...], last: tuple[T_co, ...]) -> None:
+        full = len(last) - len(last) % _CHUNK
         if full:
-            self._chunks += tuple(items[start : start + _CHUNK] for start in range(0, full, _CHUNK))
-        self._last = items[full:]
+            chunks += tuple(last[start : start + _CHUNK] for start in range(0, full, _CHUNK))
+            last = last[full:]
+        self._chunks, self._last = chunks, last
+        self._full = len(chunks) * _CHUNK
+        self._size = self._full + len(last)
 
     def plus(self, items: Iterable[T_co]) -> Self:
         """This and more. What was grown from before stays as it is."""
         grown = object.__new__(type(self))
-        grown._chunks, grown._last = self._chunks, self._last
-        grown._take(tuple(items))
+        grown._set(self._chunks, (*self._last, *items))
         return grown
 
     def first(self, count: int) -> Self:
         """The first items, sharing them."""
         cut = object.__new__(type(self))
-        chunks, rest = divmod(min(count, len(self)), _CHUNK)
-        cut._chunks = self._chunks[:chunks]
-        cut._last = (self._chunks[chunks] if chunks < len(self._chunks) else self._last)[:rest]
+        chunks, rest = divmod(min(count, self._size), _CHUNK)
+        last = self._chunks[chunks] if chunks < len(self._chunks) else self._last
+        cut._set(self._chunks[:chunks], last[:rest])
         return cut
 
     def __eq__(self, other: object) -> bool:
@@ -51,7 +51,7 @@ class Growing(Sequence[T_co]):
         return hash((self._chunks, self._last))
 
     def __len__(self) -> int:
-        return len(self._chunks) * _CHUNK + len(self._last)
+        return self._size
 
     def __iter__(self) -> Iterator[T_co]:
         return chain.from_iterable((*self._chunks, self._last))
@@ -64,9 +64,18 @@ class Growing(Sequence[T_co]):
 
     def __getitem__(self, at: int | slice) -> T_co | Sequence[T_co]:
         if isinstance(at, slice):
-            return tuple(self[index] for index in range(*at.indices(len(self))))
-        index = at + len(self) if at < 0 else at
-        if not 0 <= index < len(self):
+            return tuple(self[index] for index in range(*at.indices(self._size)))
+        index = at + self._size if at < 0 else at
+        if index < 0:
             raise IndexError(at)
-        chunk, place = divmod(index, _CHUNK)
-        return self._chunks[chunk][place] if chunk < len(self._chunks) else self._last[place]
+        if index < self._full:
+            return self._chunks[index // _CHUNK][index % _CHUNK]
+        return self._last[index - self._full]
+
+
+def find_late(items: Growing[T_co], value: Any, key: Callable[[T_co], Any]) -> int:
+    """Like `bisect_left`, for what is sought near the end of long sequences."""
+    end, step = len(items), 1
+    while step <= end and key(items[end - step]) >= value:
+        end, step = end - step, 2 * step
+    return bisect_left(items, value, max(0, end - step), end, key=key)

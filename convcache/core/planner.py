@@ -251,8 +251,14 @@ def _is_out_of_reach(nodes: Sequence[Node], old: int, tail: int) -> bool:
 def _borders(prompt: Prompt, is_border: Callable[[Node], bool]) -> list[int]:
     """Where the prompts of others part from this one: declared anywhere, learned up to the first message."""
     nodes = prompt.nodes
-    learned = (index for index in range(prompt.nodes.before((1, 0))) if is_border(nodes[index]))
+    learned = (index for index in range(_opening(nodes)) if is_border(nodes[index]))
     return sorted(index for index in {*prompt.nodes.shared, *learned} if nodes[index].markable)
+
+
+def _opening(nodes: Sequence[Node]) -> int:
+    """How many nodes there are up to the end of the first message."""
+    later = (i for i, node in enumerate(nodes) if node.section == "messages" and node.path[1] > 0)
+    return next(later, len(nodes))
 
 
 def _head_end(nodes: Sequence[Node]) -> int | None:

@@ -27,7 +27,7 @@ from convcache.core.blocks import (
     text_length,
 )
 from convcache.core.catalog import COLLAPSING_PLATFORMS, Model, Platform, model, platform
-from convcache.core.growing import Growing
+from convcache.core.growing import Growing, find_late
 from convcache.core.outline import Outline, Place
 from convcache.core.view import View
 from convcache.core.wire import Messages
@@ -98,17 +98,19 @@ class Nodes(Growing[Node]):
 
     def first(self, count: int) -> Self:
         """The first ones."""
+        if count == len(self):
+            return self
         cut = super().first(count)
         cut.own, cut.shared = (all_.first(bisect_left(all_, count)) for all_ in (self.own, self.shared))
         return cut
 
     def before(self, place: Place) -> int:
         """How many stand before a place in the messages."""
-        return bisect_left(self, place, key=_place)
+        return find_late(self, place, _place)
 
     def find(self, node: Node) -> int | None:
         """The index of a node of another prompt, if its whole prefix is here."""
-        index = bisect_left(self, node.size, key=attrgetter("size"))
+        index = find_late(self, node.size, attrgetter("size"))
         return index if index < len(self) and self[index].digest == node.digest else None
 
 
@@ -249,11 +251,8 @@ def _shared(earlier: Sequence[Json], messages: Sequence[Json]) -> int:
 
 
 def _digest(*parts: bytes) -> bytes:
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        digest.update(len(part).to_bytes(8))
-        digest.update(part)
-    return digest.digest()
+    framed = b"".join(piece for part in parts for piece in (len(part).to_bytes(8), part))
+    return hashlib.blake2b(framed, digest_size=16).digest()
 
 
 def _tools(request: Json) -> list[tuple[int, Json]]:

@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 import attrs
 
-from convcache.core.blocks import Json, as_blocks, is_empty_text
+from convcache.core.blocks import Json, as_blocks, as_bytes, is_empty_text
 from convcache.core.growing import Growing
 from convcache.core.wire import Messages
 from convcache.errors import (
@@ -362,10 +362,15 @@ def _text(text: object) -> str:
 
 
 def _encodable(block: Json) -> Json:
-    text = json.dumps(block, ensure_ascii=False)
-    sound = text.encode("utf-8", "replace").decode()
-    # `replace` writes a question mark; the mark of a lost character says what it is.
-    return block if sound == text else json.loads(_LONE_SURROGATE.sub("\ufffd", text))
+    """The block as it can be sent back: half a character as the mark of a lost one, a number that no JSON number is as
+    null, which is what the SDK makes of it."""
+    try:
+        as_bytes(block)
+    except ValueError:
+        text = _LONE_SURROGATE.sub("\ufffd", json.dumps(block, ensure_ascii=False))
+        sound: dict[str, Any] = json.loads(text, parse_constant=lambda _: None)
+        return sound
+    return block
 
 
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -374,11 +379,9 @@ _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 def _json(value: Json) -> dict[str, Any]:
     """A deep copy that is JSON, so that nothing the caller does to its own objects changes the history."""
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-        text.encode()
+        copy: dict[str, Any] = json.loads(as_bytes(value))
     except (TypeError, ValueError) as error:
         raise UnencodableError(str(error)) from error
-    copy: dict[str, Any] = json.loads(text)
     return copy
 
 

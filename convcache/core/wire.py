@@ -120,6 +120,8 @@ class Messages(Sequence[Json]):
         if not isinstance(other, Messages):
             return 0
         both = min(len(self), len(other))
+        if both and self.message(both - 1) is other.message(both - 1):
+            return both
         return bisect_left(range(both), True, key=lambda at: self.message(at) is not other.message(at))
 
     def set_down(self) -> None:
@@ -148,7 +150,7 @@ class Messages(Sequence[Json]):
     def __getitem__(self, at: int | slice) -> Json | Sequence[Json]:
         if isinstance(at, slice):
             return tuple(self[index] for index in range(*at.indices(len(self))))
-        if not -len(self) <= at < len(self):
+        if at < -len(self):
             raise IndexError(at)
         return self.message(at).json
 
@@ -176,12 +178,16 @@ class Written:
             ttls = self._marks.get(index)
             yield message.json if ttls is None else message.marked_json(ttls)
 
-    def wire(self) -> bytes:
-        """The bytes of the list of them."""
-        parts = [message.wire for message in self.messages.each()]
+    def wire(self, before: bytes = b"", after: bytes = b"") -> bytes:
+        """The bytes of the list of them, between others: joined once, for they may be many."""
+        parts = [message._wire or message.wire for message in self.messages.each()]  # noqa: SLF001 - a call for each
         for index, ttls in self._marks.items():
             parts[index] = self.messages.message(index).marked_wire(ttls)
-        return b"[" + b",".join(parts) + b"]"
+        if not parts:
+            return before + b"[]" + after
+        parts[0] = before + b"[" + parts[0]
+        parts[-1] += b"]" + after
+        return b",".join(parts)
 
     def __bool__(self) -> bool:
         return False
