@@ -189,7 +189,12 @@ class Books:
         return Ledger(counts=self.count is not None)
 
     def prompt(
-        self, request: dict[str, Any], ledger: Ledger | None = None, *, grown_from: Prompt | None = None
+        self,
+        request: dict[str, Any],
+        ledger: Ledger | None = None,
+        *,
+        grown_from: Prompt | None = None,
+        known: int | None = None,
     ) -> Prompt | None:
         """A request as the cache sees it; `None` if it is not to be touched or cannot be read.
 
@@ -197,6 +202,7 @@ class Books:
             request: The request.
             ledger: The books of its conversation, where they are known.
             grown_from: The prompt of an earlier request of the conversation.
+            known: How many messages are the same in both, where that was found out.
         """
         if is_off() or _refusal(request) in self.scope.refused:
             return None
@@ -204,6 +210,7 @@ class Books:
             return Prompt.of(
                 request,
                 grown_from=grown_from,
+                known=known,
                 rules=self.rules,
                 count=self.count,
                 bytes_per_token=BYTES_PER_TOKEN if ledger is None else ledger.bytes_per_token,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
+from itertools import chain
 from threading import Lock
 from typing import Any, ClassVar, Final, cast
 
@@ -19,6 +20,7 @@ from cachetools import LRUCache
 from convcache.books import REFUSING_STATUSES, Books, Clock, Head, OnEvent, Scope, is_left_alone, utc_now
 from convcache.core.catalog import Platform
 from convcache.core.events import Turn
+from convcache.core.fingerprint import Fingerprint
 from convcache.core.ledger import Ledger
 from convcache.core.planner import Landmarks, Plan
 from convcache.core.policy import Policy
@@ -33,6 +35,10 @@ one, and finds its entries all the same."""
 
 MAX_HEADS: Final = 200
 """Tools and system prompts remembered, to tell what changes in them by itself."""
+
+MAX_READ: Final = 50_000
+"""Blocks of the latest requests whose digests are kept, some 400 bytes each, so that of the next request only what is
+new has to be read. What is kept holds no content."""
 
 MAX_SCOPES: Final = 100
 """Servers and workspaces behind one client: commonly one."""
@@ -58,6 +64,19 @@ def conversation(name: str) -> Iterator[None]:
         yield
     finally:
         _name.reset(token)
+
+
+@attrs.frozen
+class _Read:
+    """What was read of a conversation's last request.
+
+    Attributes:
+        prompt: The request as the cache sees it, without its messages.
+        fingerprint: That of its messages.
+    """
+
+    prompt: Prompt
+    fingerprint: Fingerprint
 
 
 @attrs.frozen
@@ -122,6 +141,7 @@ class CacheMiddleware(Middleware):
         self._clock = clock
         self._lineages: LRUCache[str | bytes, _Lineage] = LRUCache(MAX_REMEMBERED)
         self._heads: LRUCache[str | bytes, Head] = LRUCache(MAX_HEADS)
+        self._read: LRUCache[bytes, _Read] = LRUCache(MAX_READ, getsizeof=lambda read: len(read.prompt.nodes))
         self._lock = Lock()
         self._usage, self._costs = Usage(), Costs()
 
@@ -194,8 +214,9 @@ class CacheMiddleware(Middleware):
             self._books,
             remember=self._remember,
             add=self._add,
+            fingerprint=Fingerprint.of(body["messages"]),
         )
-        prompt = self._books.prompt(body)
+        prompt = self._prompt(attempt)
         if prompt is None:
             return attempt
         if _continues_a_thread(body):
@@ -217,6 +238,15 @@ class CacheMiddleware(Middleware):
         )
         return attempt
 
+    def _prompt(self, attempt: "_Attempt") -> Prompt | None:
+        """The request as the cache sees it. What it shares with the last one of its conversation is not read again."""
+        with self._lock:
+            last = self._read.get(attempt.opening)
+        if last is None:
+            return self._books.prompt(attempt.body)
+        known = last.fingerprint.begins(attempt.body["messages"], attempt.fingerprint)
+        return self._books.prompt(attempt.body, grown_from=last.prompt, known=known)
+
     def _lineage(self, prompt: Prompt) -> _Lineage:
         """What is remembered of the conversation that a request goes on from."""
         with self._lock:
@@ -229,14 +259,14 @@ class CacheMiddleware(Middleware):
     def _heads_of(self, body: dict[str, Any], prompt: Prompt) -> tuple[Head | None, Head]:
         """The head of the conversation's last request, found by its name or by what was said, and that of this one."""
         head, name = Head.of(body, prompt), _name.get()
-        keys = (
-            [name] if name else [node.said for node in reversed(prompt.nodes) if node.section == "messages"]
-        )
+        said = (node.said for node in reversed(prompt.nodes) if node.section == "messages")
+        keys: Iterator[str | bytes] = iter([name]) if name else said
         with self._lock:
-            before = next((self._heads[key] for key in keys if key in self._heads), None)
-            if keys:
-                self._heads[keys[0]] = head
-        return before, head
+            for latest in keys:
+                before = next((self._heads[key] for key in chain([latest], keys) if key in self._heads), None)
+                self._heads[latest] = head
+                return before, head
+        return None, head
 
     def _remembered(self, node: Node) -> _Lineage | None:
         if node.section != "messages":
@@ -245,6 +275,10 @@ class CacheMiddleware(Middleware):
 
     def _remember(self, attempt: "_Attempt", ledger: Ledger) -> None:
         """Take what an attempt left as the state of its conversation."""
+        if attempt.plan is not None and len(attempt.plan.prompt.nodes) <= MAX_READ:
+            read = _Read(attrs.evolve(attempt.plan.prompt, messages=()), attempt.fingerprint)
+            with self._lock:
+                self._read[attempt.opening] = read
         tail = attempt.plan.tail if attempt.plan is not None else None
         lineage = _Lineage(ledger, attempt.books, tail, attempt.at, attempt.lineage.requests + 1)
         with self._lock:
@@ -276,6 +310,7 @@ class _Attempt:
     books: Books
     _remember: Callable[["_Attempt", Ledger], None]
     _add: Callable[[Turn, str | None], None]
+    fingerprint: Fingerprint
     plan: Plan | None = None
     name: str | None = attrs.field(factory=_name.get)
     meter: UsageMeter = attrs.field(factory=UsageMeter)
@@ -289,6 +324,12 @@ class _Attempt:
             tapped(self.original.stream_cls, self.feed, self.finish) if self.original.stream else None
         )
         return derived(self.original, body=self.body, stream_cls=stream_cls)
+
+    @property
+    def opening(self) -> bytes:
+        """Tells conversations apart by the first reply, which is seldom the same in two of them. Where it is, only
+        what they share is taken over."""
+        return Fingerprint.of(cast("dict[str, Any]", self.original.json)["messages"][:2][-1:]).rest
 
     def may_be_refused(self, response: APIResponse[Any] | AsyncAPIResponse[Any]) -> bool:
         return response.status_code in REFUSING_STATUSES and self.body is not self.original.json

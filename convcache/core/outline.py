@@ -12,8 +12,9 @@ import attrs
 from convcache.core.blocks import THINKING_TYPES, Json, as_blocks, is_turn_scoped
 from convcache.core.growing import Growing
 
-Feature = Literal["speech", "thinking", "turn-scoped", "summary", "citations", "image"]
-"""What is looked for: a person who speaks (tool results alone go on with a turn), thinking, a system message that is
+Feature = Literal["speech", "words", "thinking", "turn-scoped", "summary", "citations", "image"]
+"""What is looked for: a person who speaks (tool results alone go on with a turn), a user's message that is a string
+(it has to become a block: it carries a breakpoint once, and keeps the form that it was sent in), thinking, a system message that is
 for one turn, a summary that stands for what is before it, a document to cite from, an image."""
 
 Place = tuple[int, int]
@@ -60,15 +61,21 @@ class Outline:
         end = len(places) if before is None else bisect_left(places, (before, 0))
         return places[end - 1] if end else None
 
+    def messages(self, feature: Feature) -> Iterator[int]:
+        """The messages that have it."""
+        return (index for index, _ in self._all(feature))
+
     def _all(self, feature: Feature) -> Growing[Place]:
         return self.places.get(feature, _NOWHERE)
 
 
 def _features(message: Json) -> Iterator[tuple[Feature, int]]:
-    role = message["role"]
+    role, content = message["role"], message["content"]
+    if role == "user" and isinstance(content, str):
+        yield "words", 0
     if is_turn_scoped(message):
         yield "turn-scoped", 0
-    for place, block in enumerate(as_blocks(message["content"])):
+    for place, block in enumerate(as_blocks(content)):
         kind = block.get("type")
         if role == "user" and kind != "tool_result":
             yield "speech", place

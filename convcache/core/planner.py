@@ -101,9 +101,8 @@ class Plan:
             body["messages"] = Written(messages, self._marks(ttls))
             return body
         body["messages"] = spine = list(messages)
-        strings = (index for index, message in enumerate(spine) if _is_users_string(message))
         marks = self._marks(ttls)
-        for index in {*strings, *marks}:
+        for index in {*self.prompt.outline.messages("words"), *marks}:
             spine[index] = marked_message(spine[index], marks.get(index, {}))
         return body
 
@@ -117,11 +116,6 @@ class Plan:
                 index, block = place
                 marks.setdefault(index, {})[block] = ttls[section, index, block]
         return marks
-
-
-def _is_users_string(message: Json) -> bool:
-    """Whether this has to become a block: it carries a breakpoint once, and keeps the form it was sent in."""
-    return message["role"] == "user" and isinstance(message["content"], str)
 
 
 def _marked_blocks(path: tuple[Any, ...], blocks: Sequence[Json], ttls: Mapping[Path, Ttl]) -> Iterator[Json]:

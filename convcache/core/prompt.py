@@ -183,6 +183,7 @@ class Prompt:
         request: Json,
         *,
         grown_from: Self | None = None,
+        known: int | None = None,
         rules: Platform | None = None,
         count: CountTokens | None = None,
         bytes_per_token: float = BYTES_PER_TOKEN,
@@ -191,8 +192,9 @@ class Prompt:
 
         Args:
             request: What `messages.create` takes, as plain JSON.
-            grown_from: An earlier prompt of the same conversation. What both begin with is taken over, and only the
-                rest is read.
+            grown_from: An earlier prompt, most likely of the same conversation. What both begin with is taken over,
+                and only the rest is read.
+            known: How many messages are the same in both; if `None`, as many as the histories share.
             rules: Whose lookback rules hold; told from the model's id if not given.
             count: Counts the tokens of a block; without it, they are estimated from bytes.
             bytes_per_token: What they are estimated with.
@@ -201,7 +203,8 @@ class Prompt:
             ValueError: Something in it cannot be written as JSON.
         """
         messages: Sequence[Json] = request["messages"]
-        known = 0 if grown_from is None else _shared(grown_from.messages, messages)
+        if known is None:
+            known = 0 if grown_from is None else _shared(grown_from.messages, messages)
         outline = (Outline() if grown_from is None else grown_from.outline.first(known)).grown(messages)
         row = model(request["model"])
 
@@ -213,8 +216,8 @@ class Prompt:
         fields = {**head.fields(request), **key.values(request, outline)}
         nodes, chain = Nodes(), _Chain(rules or platform(request["model"]), count)
         if grown_from is not None and grown_from.fields == fields:
-            alike = min(known, view.alike(grown_from.view))
-            nodes = grown_from.nodes.first(grown_from.nodes.before((alike, 0)))
+            kept = min(known, view.alike(grown_from.view))
+            nodes = grown_from.nodes.first(grown_from.nodes.before((kept, 0)))
         if nodes and nodes[-1].section == "messages":
             chain.go_on_after(nodes[-1], messages)
         else:
