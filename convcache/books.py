@@ -195,6 +195,7 @@ class Books:
         *,
         grown_from: Prompt | None = None,
         known: int | None = None,
+        is_followed: bool = False,
     ) -> Prompt | None:
         """A request as the cache sees it; `None` if it is not to be touched or cannot be read.
 
@@ -203,6 +204,7 @@ class Books:
             ledger: The books of its conversation, where they are known.
             grown_from: The prompt of an earlier request of the conversation.
             known: How many messages are the same in both, where that was found out.
+            is_followed: Whether the next request of its conversation has to be known by what was said.
         """
         if is_off() or _refusal(request) in self.scope.refused:
             return None
@@ -211,6 +213,7 @@ class Books:
                 request,
                 grown_from=grown_from,
                 known=known,
+                is_followed=is_followed,
                 rules=self.rules,
                 count=self.count,
                 bytes_per_token=BYTES_PER_TOKEN if ledger is None else ledger.bytes_per_token,

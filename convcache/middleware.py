@@ -227,7 +227,7 @@ class CacheMiddleware(Middleware):
         attempt.books = lineage.books
         if body.get("context_management"):
             # Edits begin at so many tokens, and the conversation's own bills tell those best.
-            prompt = lineage.books.prompt(body, lineage.ledger) or prompt
+            prompt = lineage.books.prompt(body, lineage.ledger, is_followed=True) or prompt
         attempt.plan, attempt.body = lineage.books.placed(
             body,
             prompt,
@@ -243,9 +243,9 @@ class CacheMiddleware(Middleware):
         with self._lock:
             last = self._read.get(attempt.opening)
         if last is None:
-            return self._books.prompt(attempt.body)
+            return self._books.prompt(attempt.body, is_followed=True)
         known = last.fingerprint.begins(attempt.body["messages"], attempt.fingerprint)
-        return self._books.prompt(attempt.body, grown_from=last.prompt, known=known)
+        return self._books.prompt(attempt.body, grown_from=last.prompt, known=known, is_followed=True)
 
     def _lineage(self, prompt: Prompt) -> _Lineage:
         """What is remembered of the conversation that a request goes on from."""

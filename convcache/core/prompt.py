@@ -41,14 +41,15 @@ BYTES_PER_TOKEN: Final = 4.0
 """The estimate before the first bill of a conversation; every bill then corrects it."""
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class Node:
     """One block, as the end of a prefix.
 
     Attributes:
         path: Where the block stands in the request: `("messages", 3, 0)`.
         digest: Names the prefix up to and including this block, with all that is part of its key.
-        said: Names only what the messages up to here say, whatever the model, tools, system and settings.
+        said: Names only what the messages up to here say, whatever the model, tools, system and settings; empty in a
+            prompt that is not followed.
         position: Its lookback position, counted from the start of the prompt.
         size: Bytes of the prefix.
         length: What tokens of the prefix are told from: counted tokens, or its bytes.
@@ -184,6 +185,7 @@ class Prompt:
         *,
         grown_from: Self | None = None,
         known: int | None = None,
+        is_followed: bool = False,
         rules: Platform | None = None,
         count: CountTokens | None = None,
         bytes_per_token: float = BYTES_PER_TOKEN,
@@ -195,6 +197,7 @@ class Prompt:
             grown_from: An earlier prompt, most likely of the same conversation. What both begin with is taken over,
                 and only the rest is read.
             known: How many messages are the same in both; if `None`, as many as the histories share.
+            is_followed: Whether its nodes tell what was said, by which the next request of its conversation is known.
             rules: Whose lookback rules hold; told from the model's id if not given.
             count: Counts the tokens of a block; without it, they are estimated from bytes.
             bytes_per_token: What they are estimated with.
@@ -214,7 +217,7 @@ class Prompt:
         head = Head.of(request, None if grown_from is None else grown_from.head)
         view = View.of(request, outline, row, tokens)
         fields = {**head.fields(request), **key.values(request, outline)}
-        nodes, chain = Nodes(), _Chain(rules or platform(request["model"]), count)
+        nodes, chain = Nodes(), _Chain(rules or platform(request["model"]), count, is_followed)
         if grown_from is not None and grown_from.fields == fields:
             kept = min(known, view.alike(grown_from.view))
             nodes = grown_from.nodes.first(grown_from.nodes.before((kept, 0)))
@@ -312,6 +315,7 @@ class _Chain:
 
     rules: Platform
     count: CountTokens | None
+    is_followed: bool
     digest: bytes = b""
     said: bytes = b""
     position: int = 0
@@ -336,7 +340,8 @@ class _Chain:
     def read(self, path: Path, role: str, block: Json, shown: Json | None, *, markable: bool) -> Node | None:
         """Take in a block of a message: what the client says, and what of it the model is shown."""
         written = canonical(block)
-        self.said = _digest(self.said, role.encode(), written)
+        if self.is_followed:
+            self.said = _digest(self.said, role.encode(), written)
         if shown is None:
             return None
         return self.node(

@@ -86,7 +86,7 @@ def test_a_history_that_was_changed_is_read_as_it_is(ask, placing, change):
     changed = deepcopy(messages)
     change(changed)
     ask(changed)
-    anew = prompt.Prompt.of({"model": MODEL, "system": GUIDE, "messages": changed})
+    anew = prompt.Prompt.of({"model": MODEL, "system": GUIDE, "messages": changed}, is_followed=True)
     latest = list(placing._read.values())[-1]
 
     assert latest.fingerprint.count == len(changed)
@@ -133,4 +133,4 @@ def test_thinking_that_is_dropped_is_left_out_where_a_person_speaks_again(ask, p
     (kept,) = [read for read in placing._read.values() if read.fingerprint.count == len(messages)]
     request = {**fields, "system": GUIDE, "messages": messages}
 
-    assert [*kept.prompt.nodes] == [*prompt.Prompt.of(request).nodes]
+    assert [*kept.prompt.nodes] == [*prompt.Prompt.of(request, is_followed=True).nodes]
