@@ -562,7 +562,7 @@ class ConversationState:
         """The next request, without breakpoints of ours."""
         fields = {**self._fields, **checked(options, TurnOptions)}
         row = model(fields["model"])
-        if self._transcript.has_system and row.prices is not None and not row.takes_system:
+        if self._transcript.needs_system and row.prices is not None and not row.takes_system:
             raise SystemMessagesRefusedError(fields["model"])
         messages = self._transcript.asked(
             plain(content),

@@ -7,7 +7,7 @@ the API's rules on the order of messages, and nothing of caching.
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final, Self
 
@@ -90,11 +90,8 @@ class Staged:
         message = {"role": "system", "content": list(self.asides)}
         return attrs.evolve(self, messages=(*self.messages, message), composing=False, asides=())
 
-    def with_context(self, blocks: Sequence[Json], *, clears: bool) -> "Staged":
-        """With what is true for this turn only: in a message that the API clears at the next one, or at the end of
-        the user's."""
-        if not clears:
-            return self.joined_by(blocks)
+    def with_cleared(self, blocks: Sequence[Json]) -> "Staged":
+        """With what is true for this turn only, in a message that the API clears at the user's next one."""
         message = {"role": "system", "content": list(blocks), "clear_at": "next_user_message"}
         return attrs.evolve(self, messages=(*self.messages, message), composing=False)
 
@@ -134,6 +131,11 @@ class Transcript:
             adopted=len(history),
             has_system=_has_system(history),
         )
+
+    @property
+    def needs_system(self) -> bool:
+        """Whether only a model that takes messages of the system's can take the next request."""
+        return self.has_system or any(block["type"] != "text" for block in self.staged.asides)
 
     @property
     def sent(self) -> Messages:
@@ -182,9 +184,15 @@ class Transcript:
         self._check_not_ended()
         staged = self.staged if content is None else self.staged.joined_by(_said(content))
         says_nothing = not staged.messages
-        staged = staged.with_asides(takes_system=takes_system)
-        if context is not None:
-            staged = staged.with_context([_block(item) for item in _said(context)], clears=clears)
+        # A message of the system's stands behind one of the user's: where only a paused reply goes on, asides wait.
+        follows_user = not says_nothing or (bool(self.messages) and self.messages[-1]["role"] == "user")
+        told = None if context is None else [_block(item) for item in _said(context)]
+        if told and not (clears and follows_user):
+            staged = staged.joined_by(told)
+        if follows_user:
+            staged = staged.with_asides(takes_system=takes_system)
+        if told and clears and follows_user:
+            staged = staged.with_cleared(told)
         ask = staged.messages
         if len(self.messages) - self.start + len(ask) > MAX_MESSAGES:
             raise TooManyMessagesError(MAX_MESSAGES)
@@ -210,10 +218,15 @@ class Transcript:
 
     def answered(self, asked: Messages, reply: Sequence[Json], stop_reason: str | None) -> Self:
         """The transcript after a turn. What the API gives and does not take back would end the conversation: empty
-        text is left out, and so is a message of nothing else; half a character becomes the mark of a lost one."""
+        text is left out, and so is a message of nothing else; half a character becomes the mark of a lost one. Asides
+        that got no answer, or were not sent, go with the next turn."""
         blocks = [_encodable(block) for block in reply if not is_empty_text(block)]
         answer = ({"role": "assistant", "content": blocks},) if blocks else ()
-        before = self.messages.plus(asked.since(len(self.sent)))
+        said = asked.since(len(self.sent))
+        asides = () if said else self.staged.asides
+        if not blocks:
+            said, asides = said.first(_spoken(said)), (*asides, *_asides(said))
+        before = self.messages.plus(said)
         messages = before.plus(answer)
         turns = self.turns.plus([Kept(len(messages), stop_reason)])
         start = len(before) if any(map(_stands_for_all, blocks)) else self.start
@@ -222,8 +235,8 @@ class Transcript:
             messages=messages,
             start=start,
             turns=turns,
-            has_system=self.has_system or _has_system(asked[len(self.messages) - self.start :]),
-            staged=Staged(),
+            has_system=self.has_system or _has_system(said),
+            staged=Staged(asides=asides),
         )
 
     def rewound(self, turns: int) -> Self:
@@ -290,6 +303,18 @@ class Transcript:
         stop_reason = self.turns[-1].stop_reason if self.turns else None
         if stop_reason in _ENDINGS:
             raise ConversationEndedError(stop_reason, remedy=_ENDINGS[stop_reason])
+
+
+def _spoken(messages: Sequence[Json]) -> int:
+    """How many messages there are up to the last one that is not the system's."""
+    return max((index + 1 for index, message in enumerate(messages) if message["role"] != "system"), default=0)
+
+
+def _asides(messages: Sequence[Json]) -> Iterator[Json]:
+    """What the messages of the system's at the end say for longer than one turn."""
+    for message in messages[_spoken(messages) :]:
+        if "clear_at" not in message:
+            yield from as_blocks(message["content"])
 
 
 def _has_system(messages: Iterable[Json]) -> bool:

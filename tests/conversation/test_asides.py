@@ -104,6 +104,52 @@ def test_a_note_leaves_everything_before_it_cached(opened, emulator, model):
     assert reads_all(chat)
 
 
+def test_a_note_and_a_context_go_together_where_none_is_cleared(opened, emulator):
+    chat = opened(model="anthropic.claude-opus-5")
+    for n in range(3):
+        chat.note(f"Note {n}.")
+        chat.send(f"question {n}", context=f"It is {n} o'clock.")
+
+    assert [message["role"] for message in chat.messages] == ["user", "system", "assistant"] * 3
+    assert reads_all(chat)
+
+
+def test_a_note_that_got_no_answer_is_said_again_with_the_next_turn(opened, emulator):
+    chat = opened()
+    chat.note("The user has signed in.")
+    chat.add_tools(OTHER)
+    emulator.script(reply())
+    chat.send("hello", context="It is noon.")
+    chat.send("are you there?")
+
+    said = [message["role"] for message in emulator.requests[-1].body["messages"]]
+    assert said == ["user", "user", "system"]
+    assert "signed in" in str(chat.messages)
+    assert "It is noon." not in str(chat.messages)
+
+
+def test_a_note_waits_where_only_a_paused_reply_goes_on(opened, emulator):
+    chat = opened(betas=["compact-2026-09-04"])
+    chat.send("hello")
+    chat.send("sum it up", compaction={"type": "summarize"})
+    chat.note("The user has signed in.")
+    chat.send()
+    assert "signed in" not in str(emulator.requests[-1].body)
+    chat.send("more")
+    assert "signed in" in str(emulator.requests[-1].body)
+
+
+def test_changes_of_tools_that_wait_are_refused_where_the_model_takes_none(opened, emulator):
+    chat = opened()
+    chat.send("hello")
+    chat.add_tools(OTHER)
+    with pytest.raises(SystemMessagesRefusedError):
+        chat.send("more", model=OLDER)
+    chat.send("more")
+
+    assert len(emulator.requests) == 2
+
+
 def test_a_note_alone_is_nothing_to_send(opened):
     chat = opened()
     chat.send("hello")

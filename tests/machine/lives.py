@@ -89,6 +89,11 @@ def with_another_beginning(messages: list[Json]) -> list[Json]:
     return [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Hello!"}, *messages]
 
 
+def without_asides(messages: list[Json]) -> list[Json]:
+    """Without those at the end, which got no answer and wait for the next turn."""
+    return messages[:-1] if messages and messages[-1]["role"] == "system" else messages
+
+
 @attrs.define(eq=False)
 class Life:
     """A conversation, and what must be in it.
@@ -119,8 +124,9 @@ class Life:
             assert now[: len(past)] == past
         if not anew:
             assert all(says(now, said.strip()) for said in (*self.staged, *words))
-        self.past += [None] * (turns - 1) + [now]
-        self.staged, self.has_ask = [], False
+        answered = without_asides(now)
+        self.past += [None] * (turns - 1) + [answered]
+        self.staged, self.has_ask = self.staged if len(answered) < len(now) else [], False
 
 
 class Lives(World):
@@ -213,7 +219,7 @@ class Lives(World):
         number=st.integers(0, 3),
         length=lengths,
         streamed=st.booleans(),
-        answers=st.integers(1, 25),
+        answers=st.integers(0, 25),
         in_context=st.sampled_from([0, 0, 3, 400]),
         bare=st.booleans(),
     )
@@ -393,7 +399,7 @@ class Lives(World):
             return
         life.past = life.past[:-turns]
         life.staged, life.has_ask = [], False
-        assert life.past[-1] in (None, life.chat.messages)
+        assert life.past[-1] in (None, without_asides(life.chat.messages))
 
     def stands_after(self, life: Life, turns: int) -> bool:
         """Whether nothing dangles once so many turns are taken back."""
@@ -467,13 +473,15 @@ class Lives(World):
         if life.chat.edit(change, when=when).done:
             life.past = [None] * len(life.past)
 
-    @rule(number=st.integers(0, 3), length=lengths)
-    def sum_up(self, number: int, length: int) -> None:
+    @rule(number=st.integers(0, 3), length=lengths, goes_on=st.booleans())
+    def sum_up(self, number: int, length: int, goes_on: bool) -> None:
         life = self.life(number)
         edits = len(self.told(HistoryEdited))
         self.send(life.chat, self.said(length), **SUMMARY)
         life.kept(before=edits, edits=len(self.told(HistoryEdited)), anew=True)
         assert life.chat.messages[0]["content"][0]["type"] == "compaction"
+        if goes_on:
+            self.turn(life, None)
 
     @rule(number=st.integers(0, 3), length=lengths)
     def count_and_speak(self, number: int, length: int) -> None:
