@@ -105,7 +105,7 @@ class Transcript:
         start: The first message that is still sent: the last summary that was asked for stands for those before it.
         adopted: How many messages the conversation began with.
         turns: Where each kept turn ends.
-        has_system: Whether there are messages of the system's among them.
+        has_system: Whether there are messages of the system's among those still sent.
         staged: Messages that go out with the next turn.
     """
 
@@ -125,11 +125,12 @@ class Transcript:
         """
         history = [_in_blocks(_message(message)) for message in messages]
         _check_tool_results((), history)
+        start = _start(history)
         return cls(
             messages=Messages(history),
-            start=_start(history),
+            start=start,
             adopted=len(history),
-            has_system=_has_system(history),
+            has_system=_has_system(history[start:]),
         )
 
     @property
@@ -229,13 +230,13 @@ class Transcript:
         before = self.messages.plus(said)
         messages = before.plus(answer)
         turns = self.turns.plus([Kept(len(messages), stop_reason)])
-        start = len(before) if any(map(_stands_for_all, blocks)) else self.start
+        is_summary = any(map(_stands_for_all, blocks))
         return attrs.evolve(
             self,
             messages=messages,
-            start=start,
+            start=len(before) if is_summary else self.start,
             turns=turns,
-            has_system=self.has_system or _has_system(said),
+            has_system=not is_summary and (self.has_system or _has_system(said)),
             staged=Staged(asides=asides),
         )
 
@@ -264,13 +265,14 @@ class Transcript:
 
     def _cut(self, end: int, turns: Growing[Kept]) -> Self:
         messages = self.messages.first(end)
+        start = self.start if self.start < len(messages) else _start(messages)
         return attrs.evolve(
             self,
             messages=messages,
-            start=self.start if self.start < len(messages) else _start(messages),
+            start=start,
             adopted=min(self.adopted, end),
             turns=turns,
-            has_system=self.has_system and _has_system(messages),
+            has_system=(self.has_system or start < self.start) and _has_system(messages.since(start)),
             staged=Staged(),
         )
 

@@ -150,6 +150,17 @@ def test_changes_of_tools_that_wait_are_refused_where_the_model_takes_none(opene
     assert len(emulator.requests) == 2
 
 
+def test_behind_a_summary_any_model_can_go_on(opened):
+    chat = opened(betas=["compact-2026-09-04"])
+    chat.note("The user has signed in.")
+    chat.send("hello")
+    chat.send("sum it up", compaction={"type": "summarize"})
+    chat.send("go on", model=OLDER)
+    chat.rewind(2)
+    with pytest.raises(SystemMessagesRefusedError):
+        chat.send("go on", model=OLDER)
+
+
 def test_a_note_alone_is_nothing_to_send(opened):
     chat = opened()
     chat.send("hello")
