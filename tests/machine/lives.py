@@ -58,6 +58,16 @@ SUMMARY: Json = {
     "context_management": None,
 }
 
+LONG_HISTORY = [
+    message
+    for number in range(60)
+    for message in (
+        {"role": "user", "content": f"question {number}"},
+        {"role": "assistant", "content": f"answer {number}"},
+    )
+]
+"""So long that it goes to the SDK as bytes."""
+
 
 @beta_tool
 def look_up(word: str) -> str:
@@ -147,6 +157,7 @@ class Lives(World):
                 text("And a profile."),
             ],
             "tools": [self.tool],
+            "messages": data.draw(st.sampled_from([[], [], LONG_HISTORY])),
         }
         self.policy = Policy(ttl=ttl, min_wait_saving=0)
         self.lives = [self.opened()]
@@ -203,7 +214,7 @@ class Lives(World):
             count=estimated_tokens if self.counted else None,
             on_event=self.events.append,
         )
-        return Life(chat, [[]])
+        return Life(chat, [chat.messages])
 
     def life(self, number: int) -> Life:
         return self.lives[number % len(self.lives)]
