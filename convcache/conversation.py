@@ -305,7 +305,7 @@ class _BaseConversation(Generic[ClientT, KeeperT]):
         context: Content | None,
         max_iterations: int | None,
     ) -> Any:
-        request = self._state.request(content, options, context=context)
+        request = self._state.first_of_loop(content, options, context=context)
         tools = self._state.runnable_tools(request)
         turns = TurnsOf(self._state, handed=definitions(tools), sent=request.get("tools") or [])
         client = cast("Any", self._client)

@@ -347,8 +347,16 @@ class ConversationState:
             gate.leave(pending.leader)
             pending.leader = None
 
+    def first_of_loop(
+        self, content: object, options: Mapping[str, Any], *, context: object = None
+    ) -> dict[str, Any]:
+        """The request that a loop of somebody else's begins with, which sends the history itself from there on."""
+        with self._alone():
+            self._make_edits()
+            return self.request(content, options, context=context)
+
     def followed(self, request: dict[str, Any]) -> Pending:
-        """A turn of a loop of somebody else's, which sends the history itself."""
+        """A turn of such a loop."""
         with self._alone():
             transcript = self._transcript.followed(request["messages"])
             messages = transcript.sent.plus(transcript.staged.messages)

@@ -117,6 +117,18 @@ def test_when_cold_it_waits_for_the_cache_to_lapse_and_costs_nothing(opened, emu
     assert "cleared" in str(edited.messages)
 
 
+def test_a_tool_loop_makes_what_waited_too(opened, emulator, events):
+    chat = opened()
+    worked(chat, emulator)
+    chat.edit(without_results, when="cold")
+    emulator.clock.advance(timedelta(minutes=6))
+    chat.tool_runner("go on").until_done()
+
+    assert edits_made(events) == 1
+    assert "cleared" in str(emulator.requests[-1].body)
+    assert chat.turns[-1].forecast.prompt == chat.turns[-1].actual.prompt
+
+
 def test_in_a_cold_conversation_it_is_made_at_once(opened, emulator):
     chat = opened()
     worked(chat, emulator)

@@ -21,7 +21,7 @@ class EstimatedLives(Lives):
             or abs(actual.prompt - 1_024) < 200
         ):
             return
-        assert (forecast.read > 0) == (actual.read > 0)
+        assert (forecast.read > 0) == (actual.read > 0), (forecast, actual)
         # Under another setting the same words are another prefix, which no bill has measured: that is an estimate.
         if actual.read in self.billed:
             assert abs(forecast.read - actual.read) <= 0.01 * actual.read

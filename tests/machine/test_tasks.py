@@ -136,7 +136,7 @@ class TaskLives(Lives):
     def stop_and_speak_again(self, number: int, after: int, length: int, streamed: bool) -> None:
         life, content = self.life(number), self.said(length)
         self.turn(life, self.said(1))
-        history = life.chat.messages
+        history, edits = life.chat.messages, len(self.told(HistoryEdited))
         self.emulator.script(answer := reply(text(self.said(40))))
         stopped = self.run(
             self.cancelled(self.sending(life.chat, content, streamed=streamed), after=after)
@@ -144,7 +144,7 @@ class TaskLives(Lives):
         if not stopped:
             life.kept(content)
             return
-        assert life.chat.messages == history
+        self.unchanged(life, history, edits)
         self.emulator.replies.clear()
         self.emulator.script(answer)
         self.turn(life, content, streamed=streamed)
