@@ -309,7 +309,9 @@ class Transcript:
 
 def _spoken(messages: Sequence[Json]) -> int:
     """How many messages there are up to the last one that is not the system's."""
-    return max((index + 1 for index, message in enumerate(messages) if message["role"] != "system"), default=0)
+    return max(
+        (index + 1 for index, message in enumerate(messages) if message["role"] != "system"), default=0
+    )
 
 
 def _asides(messages: Sequence[Json]) -> Iterator[Json]:

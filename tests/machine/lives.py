@@ -2,14 +2,12 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from copy import deepcopy
 from typing import Any
 
 import anthropic
-import attrs
 import httpx2
 import pytest
-from anthropic import Anthropic, beta_tool
+from anthropic import Anthropic
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
@@ -17,126 +15,27 @@ from convcache import Conversation, Policy
 from convcache.core.events import HistoryEdited
 from convcache.emulator import EmulatorTransport, Fault
 from convcache.emulator.tokens import estimated_tokens
+from tests.machine.life import (
+    BETAS,
+    CITATION,
+    DOCUMENT,
+    IMAGE,
+    LONG_HISTORY,
+    OTHER_RULES,
+    SERVER_EDITS,
+    SUMMARY,
+    Life,
+    from_the_last_question,
+    look_up,
+    with_another_beginning,
+    without_asides,
+    without_results,
+)
 from tests.machine.words import MODELS, Json, World, calls_of, lengths, platforms, says, ttls
 from tests.words import TOOL, call, reply, result, text, thinking
 
 FAULTS = [Fault(status=500), Fault(status=529), Fault(status=429, retry_after=0.01), Fault(cut_after=0)]
 LOST = (anthropic.APIError, httpx2.TransportError)
-
-OTHER_RULES = [text("Other rules. " * 600)]
-
-IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk=" * 9_000}}
-DOCUMENT = {
-    "type": "document",
-    "source": {"type": "text", "media_type": "text/plain", "data": "A page. " * 400},
-    "citations": {"enabled": True},
-}
-CITATION = {
-    "type": "char_location",
-    "cited_text": "A page.",
-    "document_index": 0,
-    "document_title": None,
-    "start_char_index": 0,
-    "end_char_index": 7,
-}
-
-CLEAR_TOOLS = {"type": "clear_tool_uses_20250919"}
-SERVER_EDITS = [
-    {**CLEAR_TOOLS, "trigger": {"type": "tool_uses", "value": 2}, "keep": {"type": "tool_uses", "value": 1}},
-    {**CLEAR_TOOLS, "trigger": {"type": "input_tokens", "value": 6_000}, "clear_tool_inputs": True},
-    {
-        **CLEAR_TOOLS,
-        "trigger": {"type": "tool_uses", "value": 1},
-        "clear_at_least": {"type": "input_tokens", "value": 1_000},
-    },
-    {"type": "clear_thinking_20251015", "keep": {"type": "thinking_turns", "value": 1}},
-]
-BETAS = ["context-management-2025-06-27"]
-SUMMARY: Json = {
-    "betas": ["compact-2026-09-04"],
-    "compaction": {"type": "summarize"},
-    "context_management": None,
-}
-
-LONG_HISTORY = [
-    message
-    for number in range(60)
-    for message in (
-        {"role": "user", "content": f"question {number}"},
-        {"role": "assistant", "content": f"answer {number}"},
-    )
-]
-"""So long that it goes to the SDK as bytes."""
-
-
-@beta_tool
-def look_up(word: str) -> str:
-    """Looks a word up."""
-    return f"what {word} means " * 20
-
-
-def without_results(messages: list[Json]) -> list[Json]:
-    """All but the last results are cleared."""
-    edited = deepcopy(messages)
-    for message in edited[:-2]:
-        for block in message["content"]:
-            if isinstance(block, dict) and block["type"] == "tool_result":
-                block["content"] = "cleared"
-    return edited
-
-
-def from_the_last_question(messages: list[Json]) -> list[Json]:
-    """The history begins with what a person said last."""
-    for index in range(len(messages) - 1, -1, -1):
-        blocks = messages[index]["content"]
-        if messages[index]["role"] == "user" and not [b for b in blocks if b["type"] == "tool_result"]:
-            return messages[index:]
-    return messages
-
-
-def with_another_beginning(messages: list[Json]) -> list[Json]:
-    """Something was said before."""
-    return [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Hello!"}, *messages]
-
-
-def without_asides(messages: list[Json]) -> list[Json]:
-    """Without those at the end, which got no answer and wait for the next turn."""
-    return messages[:-1] if messages and messages[-1]["role"] == "system" else messages
-
-
-@attrs.define(eq=False)
-class Life:
-    """A conversation, and what must be in it.
-
-    Attributes:
-        chat: The conversation.
-        past: The history after each turn, the last one last; `None` where a change was made since.
-        staged: What the next turn must say.
-        has_ask: Whether it could be sent with nothing added.
-        tools: The tools that came in and can be taken away.
-    """
-
-    chat: Any
-    past: list[list[Json] | None]
-    staged: list[str] = attrs.field(factory=list)
-    has_ask: bool = False
-    tools: list[str] = attrs.field(factory=list)
-
-    def forked(self) -> "Life":
-        return Life(self.chat.fork(), list(self.past), list(self.staged), self.has_ask, list(self.tools))
-
-    def kept(self, *words: str, turns: int = 1, before: int = 0, edits: int = 0, anew: bool = False) -> None:
-        """So many turns were kept, with what was staged and these words."""
-        now = self.chat.messages
-        if edits != before:
-            self.past = [None] * len(self.past)
-        if (past := self.past[-1]) is not None and not anew:
-            assert now[: len(past)] == past
-        if not anew:
-            assert all(says(now, said.strip()) for said in (*self.staged, *words))
-        answered = without_asides(now)
-        self.past += [None] * (turns - 1) + [answered]
-        self.staged, self.has_ask = self.staged if len(answered) < len(now) else [], False
 
 
 class Lives(World):
@@ -235,7 +134,7 @@ class Lives(World):
         bare=st.booleans(),
     )
     def speak(
-        self, number: int, length: int, streamed: bool, answers: int, in_context: int, bare: bool
+        self, *, number: int, length: int, streamed: bool, answers: int, in_context: int, bare: bool
     ) -> None:
         life = self.life(number)
         self.emulator.script(reply(*(text(self.said(2)) for _ in range(answers))))
@@ -250,7 +149,7 @@ class Lives(World):
         tells=st.booleans(),
         length=lengths,
     )
-    def use_tools(self, number: int, rounds: list[int], thinks: bool, tells: bool, length: int) -> None:
+    def use_tools(self, *, number: int, rounds: list[int], thinks: bool, tells: bool, length: int) -> None:
         life, content = self.life(number), self.said(length)
         options: Json = {"thinking": {"type": "adaptive"}} if thinks else {}
         for calls in rounds:
@@ -325,7 +224,10 @@ class Lives(World):
             self.take_back(life, turns)
 
     @rule(
-        number=st.integers(0, 3), shown=st.sampled_from([IMAGE, DOCUMENT]), cites=st.booleans(), length=lengths
+        number=st.integers(0, 3),
+        shown=st.sampled_from([IMAGE, DOCUMENT]),
+        cites=st.booleans(),
+        length=lengths,
     )
     def show(self, number: int, shown: Json, cites: bool, length: int) -> None:
         answer = {**text(self.said(4)), **({"citations": [CITATION]} if cites else {})}

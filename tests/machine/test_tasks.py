@@ -138,9 +138,7 @@ class TaskLives(Lives):
         self.turn(life, self.said(1))
         history, edits = life.chat.messages, len(self.told(HistoryEdited))
         self.emulator.script(answer := reply(text(self.said(40))))
-        stopped = self.run(
-            self.cancelled(self.sending(life.chat, content, streamed=streamed), after=after)
-        )
+        stopped = self.run(self.cancelled(self.sending(life.chat, content, streamed=streamed), after=after))
         if not stopped:
             life.kept(content)
             return
@@ -174,7 +172,7 @@ class TaskLives(Lives):
         streamed=st.booleans(),
     )
     def stop_one_of_many(
-        self, number: int, forks: int, stopped: int, after: int, length: int, streamed: bool
+        self, *, number: int, forks: int, stopped: int, after: int, length: int, streamed: bool
     ) -> None:
         """The others go on, and each is kept."""
         life, answer = self.life(number), reply(text(self.said(3)))
