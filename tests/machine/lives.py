@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import anthropic
@@ -97,6 +98,12 @@ class Lives(World):
 
     def count(self, chat: Any, content: Any) -> int:
         return chat.count_tokens(content)
+
+    def keep_alive(self, chat: Any) -> Any:
+        return chat.keep_alive()
+
+    def prewarm(self, chat: Any) -> Any:
+        return chat.prewarm()
 
     def all_at_once(self, asks: list[tuple[Any, str]], *, streamed: bool) -> None:
         with ThreadPoolExecutor(len(asks)) as pool:
@@ -261,7 +268,8 @@ class Lives(World):
         self.unchanged(life, history, edits)
         assert life.chat.usage == usage
         self.turn(life, content, streamed=streamed)
-        self.read_what_was_warm(life)
+        if len(self.told(HistoryEdited)) == edits:
+            self.read_what_was_warm(life)
 
     def read_what_was_warm(self, life: Life) -> None:
         """The last turn read all that the one before it had left; the server clears nothing here."""
@@ -407,6 +415,23 @@ class Lives(World):
         self.turn(life, content)
         if len(self.told(HistoryEdited)) == edits:
             assert tokens == life.chat.turns[-1].actual.prompt
+
+    @rule(number=st.integers(0, 3), waited=st.sampled_from([0, 240, 290, 3_500]))
+    def keep_warm(self, number: int, waited: int) -> None:
+        life = self.life(number)
+        self.clock.advance(timedelta(seconds=waited))
+        history = life.chat.messages
+        turn = self.keep_alive(life.chat)
+        assert life.chat.messages == history
+        if turn is not None:
+            self.check(turn)
+
+    @rule(number=st.integers(0, 3))
+    def warm_up(self, number: int) -> None:
+        life = self.life(number)
+        history = life.chat.messages
+        self.prewarm(life.chat)
+        assert life.chat.messages == history
 
     @rule(number=st.integers(0, 3), data=st.data())
     def change_the_key(self, number: int, data: st.DataObject) -> None:

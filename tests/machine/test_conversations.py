@@ -11,7 +11,7 @@ from tests.machine.words import lived
 
 
 def test_every_forecast_is_the_bill() -> None:
-    lived(Lives, runs=30, steps=30, seeded=True)
+    lived(Lives, runs=25, steps=30, seeded=True)
 
 
 @pytest.mark.long

@@ -116,6 +116,12 @@ class TaskLives(Lives):
     def count(self, chat: Any, content: Any) -> int:
         return self.run(chat.count_tokens(content))
 
+    def keep_alive(self, chat: Any) -> Any:
+        return self.run(chat.keep_alive())
+
+    def prewarm(self, chat: Any) -> Any:
+        return self.run(chat.prewarm())
+
     def all_at_once(self, asks: list[tuple[Any, str]], *, streamed: bool) -> None:
         async def asking() -> None:
             await asyncio.gather(*(self.sending(*ask, streamed=streamed) for ask in asks))
@@ -146,7 +152,8 @@ class TaskLives(Lives):
         self.emulator.replies.clear()
         self.emulator.script(answer)
         self.turn(life, content, streamed=streamed)
-        self.read_what_was_warm(life)
+        if len(self.told(HistoryEdited)) == edits:
+            self.read_what_was_warm(life)
 
     @rule(number=st.integers(0, 3), after=st.integers(0, 30), streamed=st.booleans(), length=lengths)
     def stop_a_loop(self, number: int, after: int, streamed: bool, length: int) -> None:
