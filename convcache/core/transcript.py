@@ -296,10 +296,14 @@ class Transcript:
 
     @property
     def _awaits_reply(self) -> bool:
-        """Whether the history alone is a request: it ends with the user, or with a reply that was paused."""
+        """Whether the history alone is a request: it ends with the user, with a reply that was paused, or with a summary
+        that was asked for."""
         if self.turns and self.turns[-1].stop_reason in _PAUSES:
             return True
-        return bool(self.messages) and self.messages[-1]["role"] != "assistant"
+        return any(
+            last["role"] != "assistant" or any(map(_stands_for_all, as_blocks(last["content"])))
+            for last in self.messages[-1:]
+        )
 
     def _check_not_ended(self) -> None:
         stop_reason = self.turns[-1].stop_reason if self.turns else None

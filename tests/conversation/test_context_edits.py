@@ -123,6 +123,17 @@ def test_after_a_summary_that_was_asked_for_only_the_summary_is_sent(chat, emula
     assert forecasts_are_bills(chat)
 
 
+def test_a_conversation_that_goes_on_from_the_messages_of_another_can_answer_its_summary(
+    chat, client, emulator
+):
+    chat.send("my name is Ada")
+    chat.send("sum it up", compaction={"type": "summarize"})
+    later = Conversation(client, model=MODEL, max_tokens=500, betas=BETAS, messages=chat.messages)
+    later.send()
+
+    assert [message["role"] for message in later.messages] == ["assistant", "assistant"]
+
+
 def test_rewinding_past_a_summary_brings_back_what_it_stood_for(chat, emulator):
     chat.send("my name is Ada")
     before = chat.messages
