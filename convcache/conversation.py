@@ -48,7 +48,7 @@ from convcache.core.usage import Bill, Costs, Usage
 from convcache.keeper import AsyncKeeper, Keeper
 from convcache.observe import emit, keep_alive_span
 from convcache.request import Reply, RequestOptions, TurnOptions, countable, definitions, is_beta, plain
-from convcache.route import routed
+from convcache.route import Carrier, routed
 from convcache.runner import TurnsOf
 from convcache.state import ConversationState, Pending
 from convcache.streaming import AsyncConversationStream, ConversationStream
@@ -154,7 +154,7 @@ class _BaseConversation(Generic[ClientT, KeeperT]):
                 f"{type(self).__name__} takes {self._keepers.__name__}, not {type(keeper).__name__}"
             )
         self._client, self._keeper = client, keeper
-        self._in_bytes = in_bytes
+        self._carrier = Carrier() if in_bytes else None
         self._state = ConversationState(
             books=Books(
                 scope=scope_of(client),
@@ -350,12 +350,12 @@ class _BaseConversation(Generic[ClientT, KeeperT]):
     def _once(self, pending: Pending) -> tuple[Any, dict[str, Any]]:
         """The same for what is sent once, and not waited for long."""
         once = cast("Any", self._client).with_options(max_retries=0, timeout=KEEP_ALIVE_TIMEOUT)
-        client, body = routed(once, pending.body, in_bytes=self._in_bytes)
+        client, body = routed(once, pending.body, Carrier() if self._carrier else None)
         return _api(client, body), body
 
     def _routed(self, pending: Pending) -> tuple[Any, dict[str, Any]]:
         """What to call, and with which arguments."""
-        client, body = routed(self._client, pending.body, in_bytes=self._in_bytes)
+        client, body = routed(self._client, pending.body, self._carrier)
         return _api(client, body), body
 
 

@@ -103,6 +103,8 @@ def checked(options: Mapping[str, Any], allowed: type[RequestOptions]) -> dict[s
     Raises:
         TypeError: An option has a name that is not known here.
     """
+    if not options:
+        return {}
     names = allowed.__annotations__.keys() | RequestOptions.__annotations__.keys()
     for name in sorted(options.keys() - names):
         raise TypeError(f"unexpected keyword argument {name!r}{_hint(name, names)}")

@@ -40,13 +40,28 @@ _REWRITES_THE_BODY: Final = (
 )
 
 
-def routed(client: Any, body: dict[str, Any], *, in_bytes: bool) -> tuple[Any, dict[str, Any]]:
-    """The client to send a planned request with, and the arguments of its `messages.create`."""
+class Carrier:
+    """Makes the clients that carry bytes: one for as long as the client that it is made from stays as it is."""
+
+    def __init__(self) -> None:
+        self._made: tuple[dict[str, Any], Any] | None = None
+
+    def made_from(self, client: Any) -> Any:
+        """A client that is like this one and carries bytes."""
+        made = self._made
+        if made is None or made[0] != vars(client):
+            self._made = made = dict(vars(client)), client.with_middleware(_InBytes())
+        return made[1]
+
+
+def routed(client: Any, body: dict[str, Any], carrier: Carrier | None) -> tuple[Any, dict[str, Any]]:
+    """The client to send a planned request with, and the arguments of its `messages.create`; without a carrier, nothing
+    goes as bytes."""
     written = body["messages"]
     if not isinstance(written, Written):
         return client, body
-    if in_bytes and len(written.messages) >= LONG and _takes_bytes(client):
-        return client.with_middleware(_InBytes()), body
+    if carrier is not None and len(written.messages) >= LONG and _takes_bytes(client):
+        return carrier.made_from(client), body
     return client, in_json(body)
 
 

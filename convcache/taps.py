@@ -106,8 +106,7 @@ def overheard(response: APIResponse[Any] | AsyncAPIResponse[Any], hear: Hear) ->
     reply = response.http_response
     headers = {name: reply.headers.get(name, "") for name in ("content-type", "content-encoding")}
     if reply.is_closed:
-        del headers["content-encoding"]
-        hear(httpx2.Response(200, headers=headers, content=reply.content))
+        hear(reply)
         return
 
     def closed(read: bytes) -> None:
@@ -120,7 +119,7 @@ def events_of(reply: httpx2.Response) -> Iterator[dict[str, Any]]:
     """The events of a reply that came as JSON or as server-sent events, as far as they are whole. A reply in one piece
     is its own first event."""
     with suppress(ValueError, httpx2.DecodingError):
-        if reply.headers["content-type"].startswith("text/event-stream"):
+        if reply.headers.get("content-type", "").startswith("text/event-stream"):
             yield from (event.json() for event in Stream.raw_events(reply) if event.data)
         else:
             yield {"type": "message_start", "message": {"usage": json.loads(reply.read())["usage"]}}

@@ -302,3 +302,15 @@ def _options():
     from anthropic._models import FinalRequestOptions
 
     return FinalRequestOptions.construct(method="post", url="/v1/messages", json_data={"messages": []})
+
+
+def test_a_client_that_was_changed_is_sent_with_as_it_is_now(api):
+    client = api.client()
+    chat = conversation(client)
+    chat.send("and?")
+    client.api_key = "another"
+    chat.send("more")
+    chat.send("more")
+
+    sent = [request.headers["authorization"].removeprefix("Bearer ") for request in api.requests]
+    assert sent == ["x", "another", "another"]
