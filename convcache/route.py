@@ -23,7 +23,7 @@ from anthropic import (
 )
 
 from convcache.core.blocks import as_bytes
-from convcache.core.wire import Written, in_json
+from convcache.core.wire import Written, field, in_json
 from convcache.taps import derived
 
 LONG: Final = 100
@@ -98,9 +98,7 @@ def _in_bytes(request: APIRequest) -> APIRequest:
 
 def _wire(body: Mapping[str, Any], written: Written) -> bytes:
     """The body's bytes, with its fields in their order."""
-    fields = [
-        as_bytes(name) + b":" + (b"" if value is written else as_bytes(value)) for name, value in body.items()
-    ]
+    fields = [field(name) + (b"" if value is written else as_bytes(value)) for name, value in body.items()]
     at = list(body).index("messages") + 1
     before, after = b",".join(fields[:at]), b"".join(b"," + field for field in fields[at:])
     return written.wire(b"{" + before, after + b"}")

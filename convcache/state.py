@@ -410,7 +410,7 @@ class ConversationState:
             self._kept = self._kept.first(len(before.turns))
             if not pending.request.get("context_management"):
                 # What the server leaves of a history that it edits is told from all of it in every turn.
-                asked.set_down()
+                before.sent.set_down()
         with self._books.failing_open("booking"):
             self.settle(pending, Bill.of(reply.usage), kept=kept)
         if kept:

@@ -6,6 +6,7 @@ Knows how the SDK writes JSON, and nothing of the SDK; what a breakpoint looks l
 import json
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Self, overload
 
@@ -71,11 +72,17 @@ def marked_message(message: Json, ttls: Mapping[int, Ttl]) -> Json:
     return {**message, "content": content}
 
 
+@lru_cache(256)
+def field(name: str) -> bytes:
+    """The bytes of an object's key, up to its value."""
+    return as_bytes(name) + b":"
+
+
 def _frozen(message: Json) -> tuple[tuple[int, ...], bytes]:
     """Where each block ends, and the bytes."""
     wire, ends = bytearray(b"{"), []
     for name, value in message.items():
-        wire += (b"," if len(wire) > 1 else b"") + as_bytes(name) + b":"
+        wire += (b"," if len(wire) > 1 else b"") + field(name)
         if name != "content" or isinstance(value, str):
             wire += as_bytes(value)
             continue
