@@ -19,7 +19,6 @@ from threading import Condition, Thread
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 import attrs
-from anthropic import RateLimitError
 
 from convcache.books import Clock, OnEvent, utc_now
 from convcache.core.events import HelperFailed, Turn
@@ -31,6 +30,7 @@ from convcache.observe import emit
 _NEWEST: Final = 0.2
 """How much the last latency counts."""
 
+_RATE_LIMITED: Final = 429
 _LONGEST_LEAD: Final = timedelta(minutes=1)
 _YIELDING: Final = timedelta(minutes=1)
 _SHUTDOWN: Final = 1.0
@@ -187,8 +187,9 @@ class _BaseKeeper(Generic[SleeperT]):
 
     def _failed(self, sleeper: SleeperT, error: BaseException) -> None:
         sleeper.left_to_lapse()
-        if isinstance(error, RateLimitError):
-            self.yield_to_others(error.response.headers)
+        response = getattr(error, "response", None)
+        if response is not None and response.status_code == _RATE_LIMITED:
+            self.yield_to_others(response.headers)
         if isinstance(error, Exception):
             with suppress(Exception):
                 self._on_event(HelperFailed("keeping", error))

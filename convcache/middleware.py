@@ -26,7 +26,11 @@ from convcache.core.planner import Landmarks, Plan
 from convcache.core.policy import Policy
 from convcache.core.prompt import CountTokens, Node, Prompt
 from convcache.core.usage import Bill, Costs, Usage, UsageMeter
+from convcache.habits import Track
+from convcache.keeper import AsyncKeeper, Keeper
+from convcache.nap import AsyncNap, Nap, SyncNap
 from convcache.observe import emit
+from convcache.resting import Rest, speaks
 from convcache.taps import derived, events_of, overheard, tapped
 
 MAX_REMEMBERED: Final = 20_000
@@ -39,6 +43,8 @@ MAX_HEADS: Final = 200
 MAX_READ: Final = 50_000
 """Blocks of the latest requests whose digests are kept, some 400 bytes each, so that of the next request only what is
 new has to be read. What is kept holds no content."""
+
+RATE_LIMITED: Final = 429
 
 MAX_SCOPES: Final = 100
 """Servers and workspaces behind one client: commonly one."""
@@ -89,6 +95,8 @@ class _Lineage:
         tail: The last block that carried a breakpoint.
         at: When its last request started.
         requests: How many requests it was seen to have.
+        track: What it has shown of its rhythm.
+        nap: How it is kept warm.
     """
 
     ledger: Ledger
@@ -96,6 +104,8 @@ class _Lineage:
     tail: Node | None = None
     at: datetime | None = None
     requests: int = 0
+    track: Track = attrs.field(factory=Track)
+    nap: Nap | None = None
 
 
 class CacheMiddleware(Middleware):
@@ -122,6 +132,7 @@ class CacheMiddleware(Middleware):
         self,
         policy: Policy = Policy(),
         *,
+        keeper: Keeper | AsyncKeeper | None = None,
         platform: Platform | None = None,
         clock: Clock = utc_now,
         count: CountTokens | None = None,
@@ -131,12 +142,16 @@ class CacheMiddleware(Middleware):
 
         Args:
             policy: How breakpoints are placed.
+            keeper: Keeps conversations warm while they rest, as long as that pays: a `Keeper` for a sync client, an
+                `AsyncKeeper` for an async one. It holds the last request of each until it lapses.
             platform: Whose lookback rules hold; told from the form of the model's id if not given.
             clock: Gives the time as an aware datetime.
             count: Counts the tokens of a block, given as JSON; without it they are estimated from what was billed.
             on_event: Told of what happened (`convcache.core.events`); the default logs it.
         """
         self._books = Books(scope=Scope(), policy=policy, rules=platform, count=count, on_event=on_event)
+        self._keeper = keeper
+        self._habits = self._books.scope.habits if keeper is None else keeper.habits
         self._scopes: LRUCache[str, Scope] = LRUCache(MAX_SCOPES)
         self._clock = clock
         self._lineages: LRUCache[str | bytes, _Lineage] = LRUCache(MAX_REMEMBERED)
@@ -157,9 +172,11 @@ class CacheMiddleware(Middleware):
 
     def handle(self, request: APIRequest, call_next: CallNext) -> APIResponse[Any]:
         """Pass a request on with its breakpoints; see `anthropic.Middleware`."""
+        self._check_keeper(Keeper)
         attempt = self._attempt(request)
         if attempt is None:
             return call_next(request)
+        attempt.call_next = call_next
         response = call_next(attempt.request)
         if not isinstance(
             response, APIResponse
@@ -169,14 +186,17 @@ class CacheMiddleware(Middleware):
             response = call_next(attempt.request)
             attempt.refused(response, said)
         attempt.books = self._books_of(response, attempt.books)
+        self._note_limits(response, attempt)
         attempt.listen(response)
         return response
 
     async def handle_async(self, request: APIRequest, call_next: AsyncCallNext) -> AsyncAPIResponse[Any]:
         """Pass a request on with its breakpoints; see `anthropic.Middleware`."""
+        self._check_keeper(AsyncKeeper)
         attempt = self._attempt(request)
         if attempt is None:
             return await call_next(request)
+        attempt.call_next = call_next
         response = await call_next(attempt.request)
         if not isinstance(response, AsyncAPIResponse):
             return response
@@ -184,8 +204,20 @@ class CacheMiddleware(Middleware):
             response = await call_next(attempt.request)
             attempt.refused(response, said)
         attempt.books = self._books_of(response, attempt.books)
+        self._note_limits(response, attempt)
         attempt.listen(response)
         return response
+
+    def _check_keeper(self, kind: type[Keeper | AsyncKeeper]) -> None:
+        if self._keeper is not None and not isinstance(self._keeper, kind):
+            raise TypeError(
+                f"this client's middleware takes {kind.__name__}, not {type(self._keeper).__name__}"
+            )
+
+    def _note_limits(self, response: APIResponse[Any] | AsyncAPIResponse[Any], attempt: "_Attempt") -> None:
+        attempt.books.limits_told(response.headers)
+        if response.status_code == RATE_LIMITED and self._keeper is not None:
+            self._keeper.yield_to_others(response.headers)
 
     def _books_of(self, response: APIResponse[Any] | AsyncAPIResponse[Any], asked: Books) -> Books:
         """The books of the scope that answered: a server and a workspace. The first one that answers is the one that
@@ -214,6 +246,7 @@ class CacheMiddleware(Middleware):
             self._books,
             remember=self._remember,
             add=self._add,
+            rests=self._rests,
             fingerprint=Fingerprint.of(body["messages"]),
         )
         prompt = self._prompt(attempt)
@@ -223,6 +256,9 @@ class CacheMiddleware(Middleware):
             attempt.body = self._books.threaded(body, prompt)
             return attempt
         attempt.lineage = lineage = self._lineage(prompt)
+        if lineage.nap is not None:
+            lineage.nap.rest.is_over = True
+        attempt.track = self._habits.came(lineage.track, attempt.at)
         lineage.books.compare_heads(*self._heads_of(body, prompt))
         attempt.books = lineage.books
         if body.get("context_management"):
@@ -280,7 +316,8 @@ class CacheMiddleware(Middleware):
             with self._lock:
                 self._read[attempt.opening] = read
         tail = attempt.plan.tail if attempt.plan is not None else None
-        lineage = _Lineage(ledger, attempt.books, tail, attempt.at, attempt.lineage.requests + 1)
+        requests = attempt.lineage.requests + 1
+        lineage = _Lineage(ledger, attempt.books, tail, attempt.at, requests, attempt.track, attempt.nap)
         with self._lock:
             if attempt.name is not None:
                 latest = self._lineages.get(attempt.name)
@@ -292,11 +329,39 @@ class CacheMiddleware(Middleware):
                 if lineage.requests > 1:
                     self._lineages[tail.said] = lineage
 
+    def _rests(self, attempt: "_Attempt", ledger: Ledger) -> None:
+        """A conversation rests from now on: its rhythm is learned, and the keeper looks after it."""
+        with self._books.failing_open("keeping"):
+            request = cast("dict[str, Any]", attempt.original.json)
+            attempt.track = self._habits.rests(
+                attempt.track, attempt.meter.stop_reason, since=attempt.at, by_person=speaks(request)
+            )
+            rest = Rest.of(request, attempt.plan, attempt.books.scope.warm, attempt.track, started=attempt.at)
+            if self._keeper is None or rest is None or self._books.policy.observing:
+                return
+            attempt.nap = (SyncNap if isinstance(self._keeper, Keeper) else AsyncNap)(
+                rest=rest,
+                original=attempt.original,
+                call_next=cast("Any", attempt.call_next),
+                books=attempt.books,
+                ledger=ledger,
+                habits=self._habits,
+                caution=self._keeper.caution,
+                allowance=self._keeper.budget.per_pause,
+                clock=self._clock,
+                add=self._count,
+            )
+            self._remember(attempt, ledger)
+            cast("Any", self._keeper).watch(attempt.nap)
+
     def _add(self, turn: Turn, name: str | None) -> None:
         """Take a turn that is over into the totals."""
+        self._count(turn)
+        self._books.settled(turn, kept=True, name=name)
+
+    def _count(self, turn: Turn) -> None:
         with self._lock:
             self._usage, self._costs = self._usage + turn.actual, self._costs + turn.costs
-        self._books.settled(turn, kept=True, name=name)
 
 
 @attrs.define
@@ -310,11 +375,16 @@ class _Attempt:
     books: Books
     _remember: Callable[["_Attempt", Ledger], None]
     _add: Callable[[Turn, str | None], None]
+    _rests: Callable[["_Attempt", Ledger], None]
     fingerprint: Fingerprint
     plan: Plan | None = None
     name: str | None = attrs.field(factory=_name.get)
     meter: UsageMeter = attrs.field(factory=UsageMeter)
     turn: Turn | None = None
+    ledger: Ledger | None = None
+    track: Track = attrs.field(factory=Track)
+    nap: Nap | None = None
+    call_next: object = None
     is_over: bool = False
 
     @property
@@ -379,6 +449,7 @@ class _Attempt:
             ledger, self.turn = self.books.settle_unplanned(ledger, model, bill, at=self.at)
         else:
             ledger, self.turn = self.books.settle(ledger, self.plan, bill, at=self.at)
+        self.ledger = ledger
         self._remember(self, ledger)
 
     def finish(self) -> None:
@@ -386,6 +457,12 @@ class _Attempt:
         if self.turn is not None and not self.is_over:
             self.is_over = True
             self._add(self.turn, self.name)
+            rested = None if self.lineage.nap is None else self.lineage.nap.rest
+            outcome = None if rested is None else rested.outcome(self.turn.actual.read, self.at)
+            if outcome is not None:
+                self.books.tell(outcome)
+            if self.ledger is not None:
+                self._rests(self, self.ledger)
 
 
 def _is_ours(request: APIRequest) -> bool:

@@ -7,7 +7,8 @@ from typing import Any, Final
 import attrs
 
 from convcache.core.blocks import Json, Ttl, as_blocks
-from convcache.core.clock import TTL
+from convcache.core.clock import TTL, CacheClock
+from convcache.core.events import WarmthEnded
 from convcache.core.planner import Plan
 from convcache.core.refresh import LAPSE, Caution, Decision, Idle, decide
 from convcache.core.usage import Usage
@@ -48,6 +49,42 @@ class Rest:
     spent: Decimal = Decimal(0)
     is_over: bool = False
 
+    @classmethod
+    def of(
+        cls,
+        request: dict[str, Any],
+        plan: Plan | None,
+        warm: CacheClock,
+        track: Track,
+        *,
+        started: datetime,
+        reply: int | None = None,
+    ) -> "Rest | None":
+        """How a conversation rests after a request; `None` if it holds nothing, or cannot be kept warm.
+
+        Args:
+            request: The request, without breakpoints.
+            plan: Its plan.
+            warm: What is believed cached since.
+            track: What it has shown of its rhythm.
+            started: When the request started.
+            reply: Tokens that an upgrade would write, if one is possible.
+        """
+        tail = None if plan is None else plan.tail
+        entry = None if tail is None else warm.warm(tail.digest, started)
+        if plan is None or entry is None or not can_be_repeated(request):
+            return None
+        return cls(
+            request=request,
+            plan=plan,
+            started=started,
+            track=track,
+            tokens=entry.tokens,
+            ttl=entry.ttl,
+            expires=entry.expires,
+            reply=reply,
+        )
+
     def decision(
         self, habits: Habits, caution: Caution, at: datetime, *, allowance: Decimal | None = None
     ) -> Decision:
@@ -70,6 +107,18 @@ class Rest:
             return LAPSE
         return decision
 
+    def outcome(self, read: int, at: datetime) -> WarmthEnded | None:
+        """Whether what was spent on it has paid, now that its next request has read so much; `None` if nothing was."""
+        if not self.sent:
+            return None
+        would_have_lapsed = at >= self.started + TTL[self.first_ttl]
+        saved = self.rewrite if self.was_held(read) and would_have_lapsed else Decimal(0)
+        return WarmthEnded(self.sent, self.spent, saved)
+
+    def was_held(self, read: int) -> bool:
+        """Whether so many tokens are what it held: within an estimate's error."""
+        return read >= self.tokens * _NEARLY
+
     @property
     def model(self) -> str:
         """The id of its model."""
@@ -85,7 +134,7 @@ class Rest:
         """A keep-alive or an upgrade was answered. One that had to write what should have been warm was the last."""
         self.sent += 1
         self.spent += cost or Decimal(0)
-        if usage.read < self.tokens * _NEARLY:
+        if not self.was_held(usage.read):
             self.is_over = True
         if is_upgrade:
             self.tokens, self.ttl, self.reply = usage.cached, "1h", None

@@ -17,7 +17,7 @@ import attrs
 from convcache.books import Books, Clock, Head
 from convcache.core.blocks import Ttl, unmarked
 from convcache.core.catalog import model, platform
-from convcache.core.clock import TTL, Entry
+from convcache.core.clock import TTL
 from convcache.core.edit import Change, Edit, When
 from convcache.core.events import HistoryEdited, KeptWarm, Turn, WarmthEnded
 from convcache.core.growing import Growing
@@ -28,7 +28,7 @@ from convcache.core.transcript import Transcript
 from convcache.core.usage import Bill, Costs, Usage
 from convcache.errors import SystemMessagesRefusedError, TurnInProgressError
 from convcache.gate import Gate, Leader
-from convcache.habits import Habits, Track
+from convcache.habits import Habits, Pause, Track
 from convcache.request import (
     Reply,
     RequestOptions,
@@ -437,50 +437,40 @@ class ConversationState:
     def _tell_of_warmth(self, pending: Pending, bill: Bill) -> None:
         """Whether what was spent on keeping the conversation warm has paid."""
         rest = pending.rested
-        if rest is None or not rest.sent:
+        outcome = None if rest is None else rest.outcome(bill.prompt.read, pending.started)
+        if rest is None or outcome is None:
             return
-        held = bill.prompt.read >= rest.tokens * 0.95
-        would_have_lapsed = pending.started >= rest.started + TTL[rest.first_ttl]
-        saved = rest.rewrite if held and would_have_lapsed else Decimal(0)
-        self._books.tell(WarmthEnded(rest.sent, rest.spent, saved))
+        self._books.tell(outcome)
         if rest.ttl == "1h":
+            held = rest.was_held(bill.prompt.read)
             self._habits.returned(rest.model, rest, pending.started, held=held)
 
     def _rests(self, pending: Pending, reply: Reply | None) -> None:
-        """The conversation rests from now on; while its reply still arrives, it is as good as at work."""
+        """The conversation rests from now on, or is about to."""
         with self._books.failing_open("keeping"):
-            stop_reason = "tool_use" if reply is None else reply.stop_reason
-            plan = pending.plan
-            self._track = self._habits.rests(
-                self._track, stop_reason, since=pending.started, by_person=speaks(pending.request)
-            )
-            entry = (
-                None if plan is None or plan.tail is None else self._warm_entry(plan.tail, pending.started)
-            )
+            if reply is None:
+                # Its reply still arrives: it is as good as at work.
+                track = attrs.evolve(self._track, pause=Pause("tool_use", pending.started))
+            else:
+                track = self._track = self._habits.rests(
+                    self._track,
+                    reply.stop_reason,
+                    since=pending.started,
+                    by_person=speaks(pending.request),
+                )
             if self._rest is not None:
                 self._rest.is_over = True
             self._rest = None
-            if (
-                plan is None
-                or entry is None
-                or self._books.policy.observing
-                or not can_be_repeated(pending.request)
-            ):
-                return
-            self._rest = Rest(
-                request=pending.request,
-                plan=plan,
-                started=pending.started,
-                track=self._track,
-                tokens=entry.tokens,
-                ttl=entry.ttl,
-                expires=entry.expires,
-                reply=None if reply is None or stop_reason == "tool_use" else _tokens_of(reply),
-            )
-            self.on_rest()
-
-    def _warm_entry(self, tail: Node, at: datetime) -> Entry | None:
-        return self._books.scope.warm.warm(tail.digest, at)
+            if not self._books.policy.observing:
+                self._rest = Rest.of(
+                    pending.request,
+                    pending.plan,
+                    self._books.scope.warm,
+                    track,
+                    started=pending.started,
+                    reply=None if reply is None or reply.stop_reason == "tool_use" else _tokens_of(reply),
+                )
+                self.on_rest()
 
     @property
     def decision(self) -> Decision:

@@ -24,9 +24,10 @@ def derived(
     body: Mapping[str, Any] | None = None,
     content: bytes | None = None,
     stream_cls: Any = None,
+    in_one_piece: bool = False,
 ) -> APIRequest:
-    """The request with another body, as JSON or as the bytes of it. `APIRequest.copy` would deep-copy the old body
-    first."""
+    """The request with another body, as JSON or as the bytes of it, or with its reply in one piece. `APIRequest.copy`
+    would deep-copy the old body first."""
     options = request.options
     if content is not None:
         options = options.model_copy(update={"json_data": None, "content": content})
@@ -35,8 +36,8 @@ def derived(
     return APIRequest(
         options=options,
         cast_to=request.cast_to,
-        stream=request.stream,
-        stream_cls=stream_cls or request.stream_cls,
+        stream=request.stream and not in_one_piece,
+        stream_cls=None if in_one_piece else stream_cls or request.stream_cls,
         retries_taken=request.retries_taken,
     )
 
@@ -122,7 +123,9 @@ def events_of(reply: httpx2.Response) -> Iterator[dict[str, Any]]:
         if reply.headers.get("content-type", "").startswith("text/event-stream"):
             yield from (event.json() for event in Stream.raw_events(reply) if event.data)
         else:
-            yield {"type": "message_start", "message": {"usage": json.loads(reply.read())["usage"]}}
+            message = json.loads(reply.read())
+            told = {"usage": message["usage"], "stop_reason": message.get("stop_reason")}
+            yield {"type": "message_start", "message": told}
 
 
 class _Tee:

@@ -157,18 +157,22 @@ class UsageMeter:
 
     Attributes:
         complete: Whether the reply came to its end.
+        stop_reason: Why the model stopped, once it has.
     """
 
     _usage: dict[str, Any] | None = None
     complete: bool = False
+    stop_reason: str | None = None
 
     def feed(self, event: Mapping[str, Any]) -> None:
         """Take one event of the stream, as JSON."""
         match event.get("type"):
             case "message_start":
                 self._usage = dict(event["message"].get("usage") or {})
+                self.stop_reason = event["message"].get("stop_reason")
             case "message_delta" if self._usage is not None:
                 news = event.get("usage") or {}
+                self.stop_reason = (event.get("delta") or {}).get("stop_reason") or self.stop_reason
                 self._usage.update({name: value for name, value in news.items() if value is not None})
             case "message_stop":
                 self.complete = True
