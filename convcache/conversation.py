@@ -47,7 +47,16 @@ from convcache.core.refresh import Decision
 from convcache.core.usage import Bill, Costs, Usage
 from convcache.keeper import AsyncKeeper, Keeper
 from convcache.observe import emit, keep_alive_span
-from convcache.request import Reply, RequestOptions, TurnOptions, countable, definitions, is_beta, plain
+from convcache.request import (
+    Reply,
+    RequestOptions,
+    TurnOptions,
+    besides_the_body,
+    countable,
+    definitions,
+    is_beta,
+    plain,
+)
 from convcache.route import Carrier, routed
 from convcache.runner import TurnsOf
 from convcache.state import ConversationState, Pending
@@ -307,7 +316,12 @@ class _BaseConversation(Generic[ClientT, KeeperT]):
     ) -> Any:
         request = self._state.first_of_loop(content, options, context=context)
         tools = self._state.runnable_tools(request)
-        turns = TurnsOf(self._state, handed=definitions(tools), sent=request.get("tools") or [])
+        turns = TurnsOf(
+            self._state,
+            handed=definitions(tools),
+            sent=request.get("tools") or [],
+            besides=besides_the_body(request),
+        )
         client = cast("Any", self._client)
         client = client.copy(middleware=[turns, *client.middleware])
         return client.beta.messages.tool_runner(

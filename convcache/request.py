@@ -218,6 +218,11 @@ def countable(request: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in request.items() if name in names}
 
 
+def besides_the_body(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a request that do not go into its body."""
+    return {name: request[name] for name in NOT_IN_THE_BODY - {"extra_body"} if name in request}
+
+
 def is_given(name: str, value: Any) -> bool:
     """Whether an option says something: `None` takes a field away, but a timeout of `None` is no timeout."""
     return name == "timeout" or (value is not None and value != [])

@@ -25,15 +25,18 @@ from convcache.taps import derived, tapped
 class TurnsOf(Middleware):
     """Makes each request of a tool runner a turn of a conversation."""
 
-    def __init__(self, state: ConversationState, *, handed: Sequence[Json], sent: Sequence[Json]) -> None:
+    def __init__(
+        self, state: ConversationState, *, handed: Sequence[Json], sent: Sequence[Json], besides: Json
+    ) -> None:
         """Follow a loop for `state`.
 
         Args:
             state: The conversation's.
             handed: The tools the runner was given to run: it would send all of them.
             sent: Those that belong in the request; others came in by a message.
+            besides: What its requests have besides their bodies: betas and headers.
         """
-        self._state = state
+        self._state, self._besides = state, besides
         self._handed, self._sent = list(handed), list(sent)
 
     def handle(self, request: APIRequest, call_next: CallNext) -> APIResponse[Any]:
@@ -82,7 +85,7 @@ class TurnsOf(Middleware):
             return None
         if body.get("tools") == self._handed:
             body = {**body, "tools": self._sent}
-        pending = self._state.followed(body)
+        pending = self._state.followed(body, besides=self._besides)
         return _Turn(self._state, request, pending)
 
 

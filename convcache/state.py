@@ -68,6 +68,7 @@ class Pending:
         turn: The booking, once there is one.
         is_final: Whether no other turn will come.
         rested: How the conversation rested before it.
+        besides: What its request has besides its body, where that is a loop's of somebody else's.
     """
 
     request: dict[str, Any]
@@ -80,6 +81,7 @@ class Pending:
     turn: Turn | None = None
     is_final: bool = False
     rested: Rest | None = None
+    besides: Mapping[str, Any] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -355,12 +357,14 @@ class ConversationState:
             self._make_edits()
             return self.request(content, options, context=context)
 
-    def followed(self, request: dict[str, Any]) -> Pending:
-        """A turn of such a loop."""
+    def followed(self, request: dict[str, Any], *, besides: Mapping[str, Any]) -> Pending:
+        """A turn of such a loop, with what its requests have besides their bodies."""
         with self._alone():
             transcript = self._transcript.followed(request["messages"])
             messages = transcript.sent.plus(transcript.staged.messages)
-            return self._start({**request, "messages": messages}, transcript)
+            pending = self._start({**request, "messages": messages}, transcript)
+            pending.besides = besides
+            return pending
 
     def ended(self, pending: Pending, *, reply: Reply | None = None, bill: Bill | None = None) -> None:
         """The end of such a turn: with its whole reply, or with what it was billed until nobody read on."""
@@ -463,7 +467,7 @@ class ConversationState:
             self._rest = None
             if not self._books.policy.observing:
                 self._rest = Rest.of(
-                    pending.request,
+                    {**pending.besides, **pending.request},
                     pending.plan,
                     self._books.scope.warm,
                     track,

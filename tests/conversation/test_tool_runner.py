@@ -213,6 +213,17 @@ def test_a_summary_in_the_loop_starts_the_history_anew(client, emulator, options
     chat.send("more")
 
 
+def test_after_a_loop_the_conversation_is_kept_alive_by_the_same_route(client, emulator, options):
+    edits = {"edits": [{"type": "clear_thinking_20251015"}]}
+    betas = ["context-management-2025-06-27"]
+    chat = Conversation(client, tools=[look_up], betas=betas, context_management=edits, **options)
+    script(emulator, 1)
+    chat.tool_runner("look this up", context="It is noon.").until_done()
+    warmed = chat.keep_alive()
+
+    assert warmed.actual.read == chat.turns[-1].actual.cached
+
+
 def test_where_breakpoints_are_refused_the_loop_goes_on_without(emulator, options, events):
     inner, seen = EmulatorTransport(emulator), []
 

@@ -72,11 +72,11 @@ def without_results(messages: list[Json]) -> list[Json]:
 
 
 def from_the_last_question(messages: list[Json]) -> list[Json]:
-    """The history begins with what a person said last."""
+    """The history begins with what a person said last, unless tools came before it."""
     for index in range(len(messages) - 1, -1, -1):
         blocks = messages[index]["content"]
         if messages[index]["role"] == "user" and not [b for b in blocks if b["type"] == "tool_result"]:
-            return messages[index:]
+            return messages if says(messages[:index], "tool_addition") else messages[index:]
     return messages
 
 

@@ -1,5 +1,6 @@
 """A machine that leads conversations through everything their callers can do, and all that can befall them."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -10,9 +11,9 @@ import httpx2
 import pytest
 from anthropic import Anthropic
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from convcache import Conversation, Policy
+from convcache import Conversation, Policy, Usage
 from convcache.core.events import HistoryEdited
 from convcache.emulator import EmulatorTransport, Fault
 from convcache.emulator.tokens import estimated_tokens
@@ -39,6 +40,14 @@ FAULTS = [Fault(status=500), Fault(status=529), Fault(status=429, retry_after=0.
 LOST = (anthropic.APIError, httpx2.TransportError)
 
 
+class Unhurried(EmulatorTransport):
+    """Gives other threads the time to ask meanwhile."""
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        time.sleep(0.001)
+        return super().handle_request(request)
+
+
 class Lives(World):
     """Conversations on one client, started, forked and led through everything that can happen to them."""
 
@@ -60,6 +69,7 @@ class Lives(World):
             "messages": LONG_HISTORY if data.draw(st.integers(0, 2)) == 2 else [],
         }
         self.policy = Policy(ttl=ttl, min_wait_saving=0)
+        self.chats: list[Any] = []
         self.lives = [self.opened()]
 
     # What a caller says to the network, which the other colour says otherwise.
@@ -68,7 +78,7 @@ class Lives(World):
     kind: Any = Conversation
 
     def connect(self) -> None:
-        http_client = httpx2.Client(transport=EmulatorTransport(self.emulator))
+        http_client = httpx2.Client(transport=Unhurried(self.emulator))
         self.client: Any = Anthropic(
             base_url="http://emulator", api_key="x", http_client=http_client, max_retries=0
         )
@@ -120,7 +130,12 @@ class Lives(World):
             count=estimated_tokens if self.counted else None,
             on_event=self.events.append,
         )
+        self.chats.append(chat)
         return Life(chat, [chat.messages])
+
+    def forked(self, life: Life) -> Life:
+        self.chats.append((fork := life.forked()).chat)
+        return fork
 
     def life(self, number: int) -> Life:
         return self.lives[number % len(self.lives)]
@@ -244,11 +259,14 @@ class Lives(World):
     @rule(number=st.integers(0, 3), length=lengths)
     def leave_a_stream_early(self, number: int, length: int) -> None:
         life = self.life(number)
-        history = life.chat.messages
+        self.turn(life, self.said(1))
+        history, edits = life.chat.messages, len(self.told(HistoryEdited))
         self.emulator.script(reply(text(self.said(40))))
-        edits = len(self.told(HistoryEdited))
         self.begin_to_listen(life.chat, self.said(length))
         self.unchanged(life, history, edits)
+        self.turn(life, self.said(length))
+        if len(self.told(HistoryEdited)) == edits:
+            self.read_what_was_warm(life)
 
     def unchanged(self, life: Life, history: list[Json], edits: int) -> None:
         """The history is as it was, but for changes whose time had come."""
@@ -276,6 +294,14 @@ class Lives(World):
         before, last = life.chat.turns[-2:]
         if "context_management" not in self.emulator.requests[-1].body:
             assert last.actual.read >= before.actual.cached, (before, last)
+            assert last.miss is None
+
+    @invariant()
+    def all_that_was_billed_is_booked(self) -> None:
+        booked = sum((chat.usage for chat in self.chats), Usage())
+        billed = [request.usage for request in self.emulator.requests if request.usage is not None]
+        for kind in ("read", "written_5m", "written_1h", "uncached"):
+            assert getattr(booked, kind) == sum(getattr(usage, kind) for usage in billed), kind
 
     @rule(
         number=st.integers(0, 3),
@@ -286,7 +312,7 @@ class Lives(World):
     )
     def ask_at_once(self, number: int, forks: int, length: int, streamed: bool, parent_too: bool) -> None:
         life, answer = self.life(number), reply(text(self.said(3)))
-        forked = [life.forked() for _ in range(forks)] + [life] * parent_too
+        forked = [self.forked(life) for _ in range(forks)] + [life] * parent_too
         asks = [(each, self.said(length)) for each in forked]
         self.emulator.script(*[answer] * len(asks))
         edits = len(self.told(HistoryEdited))
@@ -299,7 +325,7 @@ class Lives(World):
     @rule(number=st.integers(0, 3))
     @precondition(lambda self: len(self.lives) < 4)
     def fork(self, number: int) -> None:
-        self.lives.append(self.life(number).forked())
+        self.lives.append(self.forked(self.life(number)))
 
     @rule()
     @precondition(lambda self: len(self.lives) < 4)

@@ -183,7 +183,7 @@ class TaskLives(Lives):
     ) -> None:
         """The others go on, and each is kept."""
         life, answer = self.life(number), reply(text(self.said(3)))
-        forked = [life.forked() for _ in range(forks)]
+        forked = [self.forked(life) for _ in range(forks)]
         asks = [self.said(length) for _ in forked]
         self.emulator.script(*[answer] * forks)
         edits = len(self.told(HistoryEdited))
