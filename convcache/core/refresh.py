@@ -26,7 +26,6 @@ it for an hour, which reads the prefix as well."""
 
 _FIVE, _HOUR = TTL["5m"].total_seconds(), TTL["1h"].total_seconds()
 _MILLION: Final = Decimal(1_000_000)
-_DAY: Final = 86_400.0
 
 
 @attrs.frozen(kw_only=True)
@@ -38,11 +37,13 @@ class Caution:
             take. An entry's lifetime counts from the start of the request that used it last, so a slow reply
             shortens the wait, not the margin.
         min_saving: Dollars that keeping warm has to save by expectation; what saves less is left to lapse.
+        longest: How long a conversation may be idle and still be kept warm.
         upgrades: Whether an upgrade may be considered. That its hour holds is documented nowhere.
     """
 
     margin: timedelta = timedelta(seconds=15)
     min_saving: Decimal = Decimal(0)
+    longest: timedelta = timedelta(hours=6)
     upgrades: bool = True
 
 
@@ -101,7 +102,7 @@ def decide(idle: Idle, gaps: Gaps, prices: Prices, *, at: datetime, caution: Cau
         caution: Within which bounds.
     """
     due = max(at, idle.expires - caution.margin)
-    if due >= idle.expires:
+    if due >= idle.expires or due - idle.since > caution.longest:
         return LAPSE
     course = _Course.of(idle, gaps, prices, caution)
     age = (due - idle.since).total_seconds()
@@ -162,6 +163,7 @@ def lifetime(
             gaps=look.gaps,
             prices=Ratios.of(prices),
             margin=caution.margin.total_seconds(),
+            longest=caution.longest.total_seconds(),
             tokens=held + new,
             reply=look.reply if caution.upgrades else None,
             hour_tokens=held if held_ttl == "1h" else 0,
@@ -211,6 +213,7 @@ class _Course:
     gaps: Gaps
     prices: Ratios
     margin: float
+    longest: float
     tokens: int
     reply: int | None = None
     hour_tokens: int = 0
@@ -224,6 +227,7 @@ class _Course:
             gaps=gaps,
             prices=Ratios.of(prices),
             margin=caution.margin.total_seconds(),
+            longest=caution.longest.total_seconds(),
             tokens=idle.tokens,
             reply=idle.reply if caution.upgrades and idle.ttl == "5m" else None,
             hour_tokens=idle.hour_tokens if ends is not None else 0,
@@ -264,10 +268,11 @@ class _Course:
         return int(self.prices.loss / self.prices.read) + 1
 
     def _best(self, age: float, keep_alives: int, hour_ends: float) -> float:
-        options = [self.lapsed(age, age + self.margin, hour_ends), self._upgraded(age)]
-        if keep_alives:
-            options.append(self._kept(age, keep_alives))
-        return min(options)
+        lapsed = self.lapsed(age, age + self.margin, hour_ends)
+        if lapsed <= self.prices.read * self.tokens or age > self.longest:
+            return lapsed
+        kept = self._kept(age, keep_alives) if keep_alives else lapsed
+        return min(lapsed, kept, self._upgraded(age))
 
     def _kept(self, age: float, keep_alives: int) -> float:
         deadline = age + _FIVE - self.margin
@@ -284,7 +289,8 @@ class _Course:
 
     def _best_hour(self, age: float) -> float:
         lapsed = self.lapsed(age, age + self.margin, 0.0)
-        return lapsed if age > _DAY else min(lapsed, self._renewed(age))
+        least = self.prices.read * self.tokens - self.prices.loss * (self.reply or 0)
+        return lapsed if lapsed <= least or age > self.longest else min(lapsed, self._renewed(age))
 
     def _renewed(self, age: float) -> float:
         reply = self.reply or 0

@@ -29,12 +29,17 @@ EDGES: Final[tuple[float, ...]] = tuple(float(round(30 * 2 ** (n / 2))) for n in
 bin starts at 0. Whoever is idle for longer than the last edge counts as gone."""
 
 _BINS: Final = len(EDGES)
+_HALF: Final = 0.5
+"""What a bin counts for someone who is known to have been idle in a part of it only, as in a life table."""
 _STARTS: Final = (0.0, *EDGES[:-1])
 _WIDTHS: Final = (1.0, *(log(end / start) for start, end in pairwise(EDGES)))
 _EARLY_HAND_OVERS: Final = 4
 
 PRIOR_WEIGHT: Final = 20.0
 """How many gaps an application has to show in a bin until they weigh as much as the prior."""
+
+PACE_WEIGHT: Final = 10.0
+"""How many returns the prior has to foresee until its pace is corrected by half of what is seen."""
 
 OWN_WEIGHT: Final = 12.0
 """How many gaps of its own a conversation has to show until they weigh as much as everybody's."""
@@ -61,7 +66,7 @@ class Tally:
     """What was seen after one moment, by bin.
 
     Attributes:
-        idle: How many were idle when the bin began.
+        idle: How many were idle when the bin began; half of those of whom it is not known when it ended.
         came: How many of these went on within it.
     """
 
@@ -80,17 +85,18 @@ class Tally:
     def after(self, gap: float, since: float, *, returned: bool) -> "Tally":
         """With one more gap, of which the part up to `since` has been counted already. In seconds."""
         first, last = bisect_right(EDGES, since), bisect_right(EDGES, gap)
-        if last == _BINS or not returned:
-            returned, last = False, last - 1
-        if last < first:
+        if first == _BINS:
             return self
-        idle = list(self.idle)
-        for place in range(first, last + 1):
+        returned = returned and last < _BINS
+        idle, came = list(self.idle), list(self.came)
+        for place in range(first, min(last + 1, _BINS)):
             idle[place] += 1.0
-        if not returned:
-            return Tally(tuple(idle), self.came)
-        came = list(self.came)
-        came[last] += 1.0
+        if since > 0.0:
+            idle[first] -= _HALF
+        if returned:
+            came[last] += 1.0
+        elif last < _BINS:
+            idle[last] -= _HALF
         return Tally(tuple(idle), tuple(came))
 
 
@@ -160,7 +166,7 @@ class Rhythm:
         """
         tally = self.tallies.get(moment, _NONE)
         told = tally.after(gap.total_seconds(), since.total_seconds(), returned=returned)
-        return self if told is tally else attrs.evolve(self, tallies={**self.tallies, moment: told})
+        return attrs.evolve(self, tallies={**self.tallies, moment: told})
 
     def gaps(self, moment: Moment, own: "Rhythm | None" = None) -> Gaps:
         """The distribution of the gap that follows a moment.
@@ -171,9 +177,11 @@ class Rhythm:
         """
         seen, prior = self.tallies.get(moment, _NONE), self.prior.get(moment, _NEVER)
         mine = own.tallies.get(moment) if own is not None else None
+        pace = _pace(seen, prior)
         left, survival = 1.0, []
         for place in range(_BINS):
-            hazard = (seen.came[place] + PRIOR_WEIGHT * prior[place]) / (seen.idle[place] + PRIOR_WEIGHT)
+            expected = min(1.0, pace * prior[place])
+            hazard = (seen.came[place] + PRIOR_WEIGHT * expected) / (seen.idle[place] + PRIOR_WEIGHT)
             if mine is not None and mine.idle[place]:
                 hazard = (mine.came[place] + OWN_WEIGHT * hazard) / (mine.idle[place] + OWN_WEIGHT)
             left *= 1.0 - hazard
@@ -217,3 +225,9 @@ class Rhythm:
                 for moment, tally in saved["tallies"].items()
             }
         )
+
+
+def _pace(seen: Tally, prior: tuple[float, ...]) -> float:
+    """How many have come of those whom the prior foresaw. Who is slow in the first minutes is slow later on, too."""
+    foreseen = sum(idle * chance for idle, chance in zip(seen.idle, prior, strict=True))
+    return (sum(seen.came) + PACE_WEIGHT) / (foreseen + PACE_WEIGHT)
