@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, Self
 
 import attrs
 
@@ -25,6 +25,14 @@ Action = Literal["lapse", "keep_alive", "upgrade"]
 it for an hour, which reads the prefix as well."""
 
 _FIVE, _HOUR = TTL["5m"].total_seconds(), TTL["1h"].total_seconds()
+TRIAL: Final = timedelta(minutes=1)
+"""How long after an unproven upgrade the next one may be tried. Few of them are returned to when it tells."""
+
+CREDIT: Final = 0.01
+"""The share of what was paid that staying warm may be behind."""
+
+_LOST_NOW_AND_THEN: Final = 4
+"""The cache is best effort: one loss in five is no contradiction."""
 _MILLION: Final = Decimal(1_000_000)
 
 
@@ -45,6 +53,63 @@ class Caution:
     min_saving: Decimal = Decimal(0)
     longest: timedelta = timedelta(hours=6)
     upgrades: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class Proof:
+    """Whether an hour written above an entry of five minutes has been seen to hold, for one scope and model.
+
+    Until the first outcome there is one try a minute at most. Once it has failed more than now and then, there are
+    no more.
+
+    Attributes:
+        held: How often it was read when the shorter entry must have lapsed.
+        lost: How often it could not be.
+        trial_ends: Until when no other unproven write is tried.
+    """
+
+    held: int = 0
+    lost: int = 0
+    trial_ends: datetime | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether it can be relied on."""
+        return self.held > 0 and self.lost * _LOST_NOW_AND_THEN <= self.held
+
+    def allows(self, at: datetime) -> bool:
+        """Whether an upgrade may be sent now: it can be relied on, or nothing is known and it may be tried."""
+        untried = self.held == self.lost == 0 and (self.trial_ends is None or at >= self.trial_ends)
+        return self.holds or untried
+
+    def tried(self, at: datetime) -> Self:
+        """An upgrade was sent."""
+        return attrs.evolve(self, trial_ends=at + TRIAL)
+
+    def seen(self, *, held: bool) -> Self:
+        """A request came within the hour and more than five minutes after its last use: it was read, or not."""
+        return attrs.evolve(self, held=self.held + held, lost=self.lost + (not held), trial_ends=None)
+
+
+@attrs.frozen(kw_only=True)
+class Account:
+    """What staying warm has cost and saved an application so far, in dollars.
+
+    It may be behind by a small share of what was paid, and never by more: until something was saved, little is tried.
+
+    Attributes:
+        paid: For requests.
+        spent: On keep-alives, on upgrades, and on what an hour costs above five minutes.
+        saved: By reads that five minutes would have lost.
+    """
+
+    paid: float = 0.0
+    spent: float = 0.0
+    saved: float = 0.0
+
+    def affords(self, cost: float) -> bool:
+        """Whether that much may be spent now."""
+        return self.spent + cost <= self.saved + CREDIT * self.paid
 
 
 @attrs.frozen(kw_only=True)

@@ -6,10 +6,11 @@ only, so the chance that there is no next request at all needs no special case. 
 """
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import log
+from operator import mul
 from typing import Any, Final, Literal, Self
 
 import attrs
@@ -37,6 +38,9 @@ _EARLY_HAND_OVERS: Final = 4
 
 PRIOR_WEIGHT: Final = 20.0
 """How many gaps an application has to show in a bin until they weigh as much as the prior."""
+
+ENOUGH: Final = 20
+"""How many gaps an application has to show before tails are written otherwise than for five minutes."""
 
 PACE_WEIGHT: Final = 10.0
 """How many returns the prior has to foresee until its pace is corrected by half of what is seen."""
@@ -168,29 +172,25 @@ class Rhythm:
         told = tally.after(gap.total_seconds(), since.total_seconds(), returned=returned)
         return attrs.evolve(self, tallies={**self.tallies, moment: told})
 
-    def gaps(self, moment: Moment, own: "Rhythm | None" = None) -> Gaps:
+    def gaps(self, moment: Moment, *closer: "Rhythm") -> Gaps:
         """The distribution of the gap that follows a moment.
 
         Args:
             moment: What just happened.
-            own: What the conversation in question has shown, to be blended in.
+            closer: What was seen closer to the conversation in question, the conversation itself last. Each of them
+                is blended in with what is believed without it; their priors do not count.
         """
         seen, prior = self.tallies.get(moment, _NONE), self.prior.get(moment, _NEVER)
-        mine = own.tallies.get(moment) if own is not None else None
         pace = _pace(seen, prior)
-        left, survival = 1.0, []
-        for place in range(_BINS):
-            expected = min(1.0, pace * prior[place])
-            hazard = (seen.came[place] + PRIOR_WEIGHT * expected) / (seen.idle[place] + PRIOR_WEIGHT)
-            if mine is not None and mine.idle[place]:
-                hazard = (mine.came[place] + OWN_WEIGHT * hazard) / (mine.idle[place] + OWN_WEIGHT)
-            left *= 1.0 - hazard
-            survival.append(left)
-        return Gaps(tuple(survival))
+        hazards = _blended(seen, [pace * chance for chance in prior], PRIOR_WEIGHT)
+        for rhythm in closer:
+            if moment in rhythm.tallies:
+                hazards = _blended(rhythm.tallies[moment], hazards, OWN_WEIGHT)
+        return Gaps(tuple(accumulate((1.0 - hazard for hazard in hazards), mul)))
 
-    def seen(self, moment: Moment) -> float:
-        """How many gaps after a moment have been told."""
-        return self.tallies.get(moment, _NONE).idle[0]
+    def knows(self, moment: Moment) -> bool:
+        """Whether enough gaps after a moment were seen to rely on more than the prior."""
+        return self.tallies.get(moment, _NONE).idle[0] >= ENOUGH
 
     def merged(self, other: "Rhythm") -> Self:
         """Both together; the prior counts once, and is this one's."""
@@ -227,7 +227,14 @@ class Rhythm:
         )
 
 
+def _blended(seen: Tally, believed: Iterable[float], weight: float) -> list[float]:
+    """The chance of each bin to end a gap, after some were seen."""
+    bins = zip(seen.came, seen.idle, believed, strict=True)
+    return [(came + weight * chance) / (idle + weight) for came, idle, chance in bins]
+
+
 def _pace(seen: Tally, prior: tuple[float, ...]) -> float:
-    """How many have come of those whom the prior foresaw. Who is slow in the first minutes is slow later on, too."""
+    """How many have come of those whom the prior foresaw: who comes back seldom in the first minutes does so later on,
+    too. Those who come back fast say nothing of those who do not, so it is never more than all."""
     foreseen = sum(idle * chance for idle, chance in zip(seen.idle, prior, strict=True))
-    return (sum(seen.came) + PACE_WEIGHT) / (foreseen + PACE_WEIGHT)
+    return min(1.0, (sum(seen.came) + PACE_WEIGHT) / (foreseen + PACE_WEIGHT))

@@ -5,7 +5,7 @@ to have got there. Everything another policy may do at a deadline is among the c
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-
+from typing import Final
 
 import attrs
 
@@ -28,6 +28,9 @@ class Entry:
     is_hour: bool
     expires: float
 
+    def used(self, at: float) -> "Entry":
+        return Entry(self.tokens, self.is_hour, at + (_HOUR if self.is_hour else _FIVE))
+
 
 @attrs.frozen
 class Choice:
@@ -38,6 +41,22 @@ class Choice:
 
 
 _Held = tuple[Entry, ...]
+
+
+@attrs.frozen
+class _Turn:
+    """A request, and when the next one comes, in seconds."""
+
+    request: Request
+    at: float
+    later: float | None
+    next_shares: bool
+    rated: Rates
+
+    @property
+    def may_be_unwritten(self) -> bool:
+        """Whether it can pay to write nothing: not if the next request reads it within five minutes."""
+        return self.later is None or self.later - self.at >= _AGAIN_5M or not self.next_shares
 
 
 @attrs.frozen(eq=False)
@@ -54,9 +73,7 @@ class _Way:
 class Foresight:
     """The cheapest choices for every conversation of a corpus, as a policy."""
 
-    name: str
     _choices: Mapping[int, tuple[Choice, ...]]
-    learns: bool = False
 
     @classmethod
     def of(cls, corpus: Corpus, *, read_price: float | None, mixes: bool) -> "Foresight":
@@ -71,7 +88,7 @@ class Foresight:
             (number, cheapest(recorded, read_price=read_price, mixes=mixes))
             for number, recorded in enumerate(corpus.conversations)
         )
-        return cls("clairvoyant", dict(known))
+        return cls(dict(known))
 
     def lifetime(self, chat: Chat, request: Request, prices: Prices) -> Ttl | None:
         return self._choices[chat.number][chat.place + 1].ttl
@@ -80,7 +97,7 @@ class Foresight:
         left = self._choices[chat.number][chat.place].actions[len(chat.sent) :]
         return left[0] if left else "lapse"
 
-    def came(self, chat: Chat, request: Request, read: int) -> None:
+    def came(self, chat: Chat, request: Request, bill: object, rated: Rates) -> None:
         pass
 
     def still_idle(self, chat: Chat, at: object) -> None:
@@ -97,11 +114,8 @@ def cheapest(recorded: Recorded, *, read_price: float | None, mixes: bool) -> tu
         rated = rates(request.model, request.prompt, read_price)
         later = starts[place + 1] if place + 1 < len(starts) else None
         next_shares = place + 1 < len(requests) and requests[place + 1].shared >= request.prompt
-        found = [
-            way
-            for before in ways
-            for way in _onward(before, request, starts[place], later, rated, next_shares, mixes=mixes)
-        ]
+        turn = _Turn(request, starts[place], later, next_shares, rated)
+        found = [way for before in ways for way in _onward(before, turn, mixes=mixes)]
         ways = _undominated(found, useful[place + 1], later or starts[place])
     best: _Way | None = min(ways, key=lambda way: way.cost)
     choices: list[Choice] = []
@@ -115,108 +129,115 @@ def _useful(requests: Sequence[Request]) -> list[tuple[int, ...]]:
     """For each place, the lengths up to which a prefix held before it can still be read: at once, and later on."""
     shared: list[tuple[int, ...]] = [()]
     for request in reversed(requests):
-        shared.append(tuple(sorted({request.shared, *(min(length, request.shared) for length in shared[-1])})))
+        shared.append(
+            tuple(sorted({request.shared, *(min(length, request.shared) for length in shared[-1])}))
+        )
     return shared[::-1]
 
 
-def _onward(
-    way: _Way, request: Request, at: float, later: float | None, rated: Rates, next_shares: bool, *, mixes: bool
-) -> Iterator[_Way]:
+def _onward(way: _Way, turn: _Turn, *, mixes: bool) -> Iterator[_Way]:
     """Every choice for a request that can be the cheapest."""
-    alive = [entry for entry in way.held if entry.tokens <= request.shared and entry.expires > at]
-    hit = max(alive, key=lambda entry: (entry.tokens, entry.is_hour), default=None)
+    request, rated = turn.request, turn.rated
+    alive = [entry for entry in way.held if entry.tokens <= request.shared and entry.expires > turn.at]
+    hit = max(alive, key=_worth, default=None)
+    hour = max((entry for entry in alive if entry.is_hour), key=_worth, default=None)
+    held = tuple(entry.used(turn.at) if entry in (hit, hour) else entry for entry in alive)
     read = hit.tokens if hit else 0
-    hour = max((entry for entry in alive if entry.is_hour), key=lambda entry: entry.tokens, default=None)
-    held = {
-        attrs.evolve(entry, expires=at + (_HOUR if entry.is_hour else _FIVE)) if entry in (hit, hour) else entry
-        for entry in alive
-    }
-    new = request.prompt - read
-    base = way.cost + read * rated.read
-    long_pause = later is None or later - at >= _AGAIN_5M
-    if request.prompt < rated.minimum or long_pause or not next_shares:
-        yield _Way(base + new * rated.input, tuple(held), Choice(None), way)
-    if request.prompt < rated.minimum or later is None or new == 0 and hit is None:
+    new, cost = request.prompt - read, way.cost + read * rated.read
+    is_short = request.prompt < rated.minimum
+    if is_short or turn.may_be_unwritten:
+        yield _Way(cost + new * rated.input, held, Choice(None), way)
+    if is_short or turn.later is None:
         return
-    ttls: list[Ttl] = ["5m"]
-    if hit is None or hit.is_hour or mixes:
-        ttls.append("1h")
+    ttls: tuple[Ttl, ...] = ("5m", "1h") if hit is None or hit.is_hour or mixes else ("5m",)
     for ttl in ttls:
-        price, lives = (rated.write_1h, _HOUR) if ttl == "1h" else (rated.write_5m, _FIVE)
-        tail = Entry(request.prompt, ttl == "1h", at + lives)
-        started = _Way(base + new * price, (*held, tail), None, way)
-        for cost, entries, actions in _pauses(started, tail, request, at, later, rated, mixes=mixes):
-            yield _Way(cost, entries, Choice(ttl, actions), way)
+        price = rated.write_1h if ttl == "1h" else rated.write_5m
+        tail = Entry(request.prompt, ttl == "1h", turn.at + TTL[ttl].total_seconds())
+        written = _Way(cost + new * price, (*held, tail))
+        for paid, entries, actions in _pauses(written, tail, turn, turn.later, mixes=mixes):
+            yield _Way(paid, entries, Choice(ttl, actions), way)
 
 
-def _pauses(
-    way: _Way, tail: Entry, request: Request, at: float, later: float, rated: Rates, *, mixes: bool
-) -> Iterator[tuple[float, _Held, tuple[Action, ...]]]:
+_Pause = tuple[float, _Held, tuple[Action, ...]]
+
+
+def _pauses(way: _Way, tail: Entry, turn: _Turn, later: float, *, mixes: bool) -> Iterator[_Pause]:
     """What can be done in a pause: nothing, keep alive until it ends, or upgrade on the way."""
     yield way.cost, way.held, ()
-    gap, read = later - at, request.prompt * rated.read
-    lives, again = (_HOUR, _AGAIN_1H) if tail.is_hour else (_FIVE, _AGAIN_5M)
-    shorter = max((e for e in way.held if e.is_hour and e is not tail), key=lambda e: e.tokens, default=None)
-    wanted = [_times(gap - lives, again)]
-    if shorter is not None and not tail.is_hour:
-        wanted.append(_times(gap - _HOUR, again))
-    for times in {n for n in wanted if n}:
-        used = at + times * again
-        kept = tuple(
-            attrs.evolve(e, expires=used + (_HOUR if e.is_hour else _FIVE)) if e in (tail, shorter) else e
-            for e in way.held
-        )
-        yield way.cost + times * read, kept, ("keep_alive",) * times
-    if tail.is_hour or not mixes or request.stop_reason == "tool_use" or gap < lives:
-        return
+    yield from _kept(way, tail, turn, later)
+    if mixes and not tail.is_hour and turn.request.stop_reason != "tool_use":
+        yield from _upgraded(way, turn, later)
+
+
+def _kept(way: _Way, tail: Entry, turn: _Turn, later: float) -> Iterator[_Pause]:
+    """As many keep-alives as the tail needs, or as what is held for an hour needs."""
+    again = _AGAIN_1H if tail.is_hour else _AGAIN_5M
+    hour = max((entry for entry in way.held if entry.is_hour), key=_worth, default=None)
+    needed = {_times(later - tail.expires, again)}
+    if hour is not None:
+        needed.add(_times(later - hour.expires, again))
+    for times in needed - {0}:
+        used = turn.at + times * again
+        held = tuple(entry.used(used) if entry in (tail, hour) else entry for entry in way.held)
+        yield way.cost + times * turn.request.prompt * turn.rated.read, held, _kept_alive(times)
+
+
+def _upgraded(way: _Way, turn: _Turn, later: float) -> Iterator[_Pause]:
+    """An upgrade at the deadline that leaves the least to be paid."""
+    request, rated = turn.request, turn.rated
     longer = request.prompt + request.reply
-    renewed = longer * rated.read
     options = []
-    for before in range(_times(gap - lives, again)):
-        upgraded = (before + 1) * again
-        if request.replied.timestamp() > at + upgraded:
-            continue
-        renewals = _times(gap - upgraded - _HOUR, _AGAIN_1H)
-        cost = (before + 1) * read + request.reply * rated.write_1h + renewals * renewed
-        options.append((cost, before, renewals, at + upgraded + renewals * _AGAIN_1H + _HOUR))
+    for before in range(_times(later - turn.at - _FIVE, _AGAIN_5M)):
+        upgraded = turn.at + (before + 1) * _AGAIN_5M
+        if request.replied.timestamp() <= upgraded:
+            renewals = _times(later - upgraded - _HOUR, _AGAIN_1H)
+            read = (before + 1) * request.prompt + renewals * longer
+            options.append((read * rated.read + request.reply * rated.write_1h, before, renewals))
     if options:
-        cost, before, renewals, expires = min(options)
-        actions: tuple[Action, ...] = (*("keep_alive",) * before, "upgrade", *("keep_alive",) * renewals)
-        yield way.cost + cost, (*way.held, Entry(longer, True, expires)), actions
+        cost, before, renewals = min(options)
+        used = turn.at + (before + 1) * _AGAIN_5M + renewals * _AGAIN_1H
+        actions: tuple[Action, ...] = (*_kept_alive(before), "upgrade", *_kept_alive(renewals))
+        yield way.cost + cost, (*way.held, Entry(longer, True, used + _HOUR)), actions
+
+
+def _kept_alive(times: int) -> tuple[Action, ...]:
+    action: Action = "keep_alive"
+    return (action,) * times
 
 
 def _times(missing: float, again: float) -> int:
-    """How many keep-alives it takes to live for longer than is missing."""
+    """How many keep-alives it takes to live for longer than what is missing."""
     return 0 if missing < 0 else int(missing // again) + 1
 
 
 def _undominated(ways: Sequence[_Way], lengths: tuple[int, ...], at: float) -> list[_Way]:
     """Those that are not dearer than another one which holds as much."""
-    kept: list[tuple[_Way, _Held]] = []
+    kept: list[tuple[_Way, tuple[Entry, ...]]] = []
     for way in sorted(ways, key=lambda each: each.cost):
-        held = tuple(_needed(way.held, lengths, at))
-        if not any(_covers(other, held) for _, other in kept):
-            kept.append((attrs.evolve(way, held=held), held))
+        needed = _needed(way.held, lengths, at)
+        if not any(all(map(_covers, other, needed)) for _, other in kept):
+            kept.append((attrs.evolve(way, held=tuple(dict.fromkeys(needed))), needed))
     return [way for way, _ in kept]
 
 
-def _needed(held: _Held, lengths: tuple[int, ...], at: float) -> Iterator[Entry]:
-    """Of what is alive, the longest that each later request could read, for any time and for an hour."""
+_NOTHING: Final = Entry(0, False, 0.0)
+
+
+def _needed(held: _Held, lengths: tuple[int, ...], at: float) -> tuple[Entry, ...]:
+    """For each length up to which something may be read later: the longest that is alive, for any time and for an
+    hour."""
     alive = [entry for entry in held if entry.expires > at]
-    found = set()
-    for length in lengths:
-        for group in (alive, [entry for entry in alive if entry.is_hour]):
-            fitting = [entry for entry in group if entry.tokens <= length]
-            if fitting:
-                found.add(max(fitting, key=lambda entry: (entry.tokens, entry.is_hour, entry.expires)))
-    yield from sorted(found, key=lambda entry: (entry.tokens, entry.is_hour))
-
-
-def _covers(one: _Held, other: _Held) -> bool:
-    return all(
-        any(
-            mine.tokens >= entry.tokens and mine.is_hour >= entry.is_hour and mine.expires >= entry.expires
-            for mine in one
-        )
-        for entry in other
+    hours = [entry for entry in alive if entry.is_hour]
+    return tuple(
+        max((entry for entry in group if entry.tokens <= length), key=_worth, default=_NOTHING)
+        for length in lengths
+        for group in (alive, hours)
     )
+
+
+def _worth(entry: Entry) -> tuple[int, bool, float]:
+    return entry.tokens, entry.is_hour, entry.expires
+
+
+def _covers(one: Entry, other: Entry) -> bool:
+    return one.tokens >= other.tokens and one.is_hour >= other.is_hour and one.expires >= other.expires

@@ -5,9 +5,11 @@ what they write, for how long, and in what they send while a conversation is idl
 one another here. Knows how requests, keep-alives and deadlines follow each other; not how a policy decides.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from heapq import heappop, heappush
 from itertools import count
 from typing import Final, Protocol
@@ -18,7 +20,7 @@ from convcache.core.blocks import Ttl
 from convcache.core.catalog import Model, Prices, model
 from convcache.core.clock import TTL
 from convcache.core.refresh import Action
-from convcache.emulator.cache import Breakpoint, Cache
+from convcache.emulator.cache import Bill, Breakpoint, Cache
 from convcache.emulator.prompt import Step
 from convcache.emulator.settings import Settings
 from convcache.terminal.traffic import Corpus, Recorded, Request
@@ -29,6 +31,8 @@ ASSUMED_MODEL: Final = "claude-opus-5"
 """Whose prices and minimum hold where a trace does not name a model we know."""
 _REMEMBERED: Final = 12
 """Prefixes of a conversation that are looked at; more would be out of the lookback's reach."""
+_LARGE_PROMPT: Final = 100_000
+"""From here on some models cost more."""
 _MILLION: Final = Decimal(1_000_000)
 
 
@@ -62,6 +66,11 @@ class Tally:
         """The cost in per cent of the same prompts uncached."""
         return 100 * self.cost / self.uncached_cost if self.uncached_cost else 0.0
 
+    @property
+    def hit_rate(self) -> float:
+        """The share of all prompt tokens that was read, in per cent."""
+        return 100 * self.read / self.prompt if self.prompt else 0.0
+
     def __add__(self, other: "Tally") -> "Tally":
         return Tally(*(a + b for a, b in zip(attrs.astuple(self), attrs.astuple(other), strict=True)))
 
@@ -78,6 +87,8 @@ class Chat:
         hour: The longest prefix believed held for an hour.
         sent: Keep-alives and upgrades sent since its last request.
         hand_overs: Replies so far that handed over to a person, the last one not counted.
+        steps: Prefixes of its last request that were written once.
+        counted: Whether its last request counts.
     """
 
     number: int
@@ -88,13 +99,16 @@ class Chat:
     sent: list[Action] = attrs.field(factory=list)
     hand_overs: int = 0
     steps: list[Step] = attrs.field(factory=list)
+    counted: bool = False
 
     @property
     def last(self) -> Request:
+        """Its last request."""
         return self.recorded.requests[self.place]
 
     @property
     def next(self) -> Request | None:
+        """The request to come, which no policy but the clairvoyant one may look at."""
         later = self.recorded.requests[self.place + 1 : self.place + 2]
         return later[0] if later else None
 
@@ -103,12 +117,68 @@ class Chat:
         warm = [held for held in (self.tail, self.hour) if held is not None and at < held.expires]
         return max(warm, key=lambda held: held.step.tokens, default=None)
 
+    def forget(self, request: Request) -> None:
+        """What a prompt does not begin with is of no use to it, nor to later ones."""
+        steps = [step for step in self.steps if step.tokens <= request.shared]
+        if self.hour is not None and (self.hour.step not in steps or self.hour.expires <= request.at):
+            self.hour = None
+        if self.tail is not None and self.tail.step not in steps:
+            self.tail = None
+        self.steps = steps[-_REMEMBERED:]
+        if self.hour is not None and self.hour.step not in self.steps:
+            self.steps.insert(0, self.hour.step)
+
+    def step(self, request: Request) -> Step:
+        """The prefix that ends with the prompt of the request to come."""
+        place = self.place + 1
+        return Step(str(place), f"{self.number} {place}", request.prompt, 2 * place)
+
+    def marks(self, at: datetime) -> list[tuple[int, Ttl]]:
+        """The breakpoints before the tail, by their steps: what is held for an hour, and the tail before."""
+        marks: dict[int, Ttl] = {}
+        if self.hour is not None:
+            marks[self.steps.index(self.hour.step)] = "1h"
+        if self.tail is not None and at < self.tail.expires:
+            marks.setdefault(self.steps.index(self.tail.step), "5m")
+        return sorted(marks.items())
+
+    def go_on(self, steps: list[Step], written: Step | None, ttl: Ttl, read: int, at: datetime) -> None:
+        """The next request was sent: what is held since."""
+        if self.place >= 0:
+            self.hand_overs += self.last.stop_reason != "tool_use"
+        self.place += 1
+        self.sent = []
+        self.steps = steps
+        if self.hour is not None:
+            self.hour = self.hour.used(at) if self.hour.step.tokens <= read else None
+        self.tail = None if written is None else Held(written, ttl, at + TTL[ttl])
+        if self.tail is not None and ttl == "1h":
+            self.hour = self.tail
+
+    def kept(self, action: Action, at: datetime) -> tuple[list[Step], list[tuple[int, Ttl]]]:
+        """What a keep-alive or an upgrade of the tail marks; it is believed to hold since."""
+        tail = self.tail
+        assert tail is not None  # noqa: S101 - only a tail has a deadline
+        marks = {self.steps.index(tail.step): tail.ttl}
+        if self.hour is not None:
+            self.hour = self.hour.used(at)
+            marks[self.steps.index(self.hour.step)] = "1h"
+        self.tail = tail.used(at)
+        if action == "upgrade":
+            reply = Step(
+                "reply",
+                f"{tail.step.digest} reply",
+                tail.step.tokens + self.last.reply,
+                tail.step.position + 1,
+            )
+            self.steps = [*self.steps, reply]
+            marks[len(self.steps) - 1] = "1h"
+            self.tail = self.hour = Held(reply, "1h", at + TTL["1h"])
+        return self.steps, sorted(marks.items())
+
 
 class Policy(Protocol):
     """What to write, and what to do at a deadline."""
-
-    name: str
-    learns: bool
 
     def lifetime(self, chat: Chat, request: Request, prices: Prices) -> Ttl | None:
         """How long the tail of a request should live, or `None` to write nothing."""
@@ -116,7 +186,7 @@ class Policy(Protocol):
     def at_deadline(self, chat: Chat, prices: Prices, at: datetime) -> Action:
         """What to send while a conversation is idle, just before its tail expires."""
 
-    def came(self, chat: Chat, request: Request, read: int) -> None:
+    def came(self, chat: Chat, request: Request, bill: Bill, rated: "Rates") -> None:
         """A request came, and was billed; `chat` is as it was before."""
 
     def still_idle(self, chat: Chat, at: datetime) -> datetime | None:
@@ -125,7 +195,7 @@ class Policy(Protocol):
 
 @attrs.frozen
 class Rates:
-    """What a model costs here."""
+    """What the prompt of a request costs: its model's prices, and the same in dollars per token."""
 
     prices: Prices
     minimum: int
@@ -134,13 +204,27 @@ class Rates:
     write_1h: float
     read: float
 
+    def cost(self, bill: Bill) -> float:
+        """The dollars of what was read, written and neither."""
+        return (
+            bill.read * self.read
+            + bill.written_5m * self.write_5m
+            + bill.written_1h * self.write_1h
+            + bill.uncached * self.input
+        )
+
 
 def rates(model_id: str, prompt: int, read_price: float | None) -> Rates:
-    """The prices of a request in dollars per token, with another read price if that is asked for."""
+    """The prices of a request, with another read price if that is asked for."""
+    return _rates(model_id, prompt > _LARGE_PROMPT, read_price)
+
+
+@lru_cache
+def _rates(model_id: str, is_large: bool, read_price: float | None) -> Rates:
     known: Model = model(model_id)
     if known.prices is None:
         known = model(ASSUMED_MODEL)
-    prices = known.prices_at(prompt)
+    prices = known.prices_at(_LARGE_PROMPT + is_large)
     assert prices is not None  # noqa: S101 - the assumed model has prices
     if read_price is not None:
         prices = attrs.evolve(prices, read=prices.input * Decimal(str(read_price)))
@@ -156,6 +240,10 @@ class Play:
         policy: Whose decisions are carried out.
         read_price: The price of a read in units of the input price, in the place of the models' own.
         settings: Of the emulated cache.
+        first: How many requests of each repository are counted; all of them if `None`.
+
+    Attributes:
+        tallies: What became of the counted requests, by repository.
     """
 
     def __init__(
@@ -165,95 +253,80 @@ class Play:
         *,
         read_price: float | None = None,
         settings: Settings | None = None,
+        first: int | None = None,
     ) -> None:
-        self._policy, self._read_price = policy, read_price
+        self._policy, self._read_price, self._first = policy, read_price, first
         self._cache = Cache(settings or Settings())
-        self._rates: dict[tuple[str, bool], Rates] = {}
         self._events: list[tuple[datetime, int, str, Chat, int]] = []
         self._order = count()
-        self.tallies: dict[str, Tally] = {}
-        self.first: dict[str, Tally] = {}
-        self.chats = [Chat(number, recorded) for number, recorded in enumerate(corpus.conversations)]
-        for chat in self.chats:
-            self._expect(chat.recorded.requests[0].at, "request", chat)
+        self._seen: Counter[str] = Counter()
+        self.tallies: defaultdict[str, Tally] = defaultdict(Tally)
+        for number, recorded in enumerate(corpus.conversations):
+            self._expect(recorded.requests[0].at, "request", Chat(number, recorded))
 
-    def run(self) -> Iterator[int]:
-        """Play it all, yielding after each request how many there were."""
-        for played in self._requests():
-            yield played
-
-    def _requests(self) -> Iterator[int]:
-        played = 0
+    def run(self) -> Iterator[Request]:
+        """Play it all, yielding each request once it is played."""
         while self._events:
             at, _, what, chat, place = heappop(self._events)
             if what == "request":
                 self._request(chat, at)
-                played += 1
-                yield played
+                yield chat.last
             elif chat.place == place and what == "deadline":
                 self._deadline(chat, at)
             elif chat.place == place:
-                again = self._policy.still_idle(chat, at)
-                if again is not None:
-                    self._expect(again, "idle", chat)
+                self._ask_again(chat, at)
 
     def _expect(self, at: datetime, what: str, chat: Chat) -> None:
         heappush(self._events, (at, next(self._order), what, chat, chat.place))
 
-    def _rated(self, request: Request) -> Rates:
-        key = (request.model, request.prompt > 100_000)  # noqa: PLR2004 - the border of large prompts
-        if key not in self._rates:
-            self._rates[key] = rates(request.model, request.prompt, self._read_price)
-        return self._rates[key]
+    def _ask_again(self, chat: Chat, at: datetime) -> None:
+        again = self._policy.still_idle(chat, at)
+        if again is not None:
+            self._expect(again, "idle", chat)
 
     def _request(self, chat: Chat, at: datetime) -> None:
         request = chat.recorded.requests[chat.place + 1]
-        rated = self._rated(request)
-        self._forget(chat, request)
+        rated = rates(request.model, request.prompt, self._read_price)
+        chat.forget(request)
         ttl = self._policy.lifetime(chat, request, rated.prices)
-        steps = chat.steps
-        marks = self._marks(chat, at)
-        if request.prompt >= rated.minimum and ttl is not None:
-            steps = [
-                *steps,
-                Step(
-                    f"{chat.place + 1}", f"{chat.number} {chat.place + 1}", request.prompt, 2 * chat.place + 2
-                ),
-            ]
-            marks.append((len(steps) - 1, ttl))
-        read = self._send(chat, request, steps, marks, at)
-        self._policy.came(chat, request, read)
-        self._judge(chat, read)
-        self._go_on(chat, request, steps, marks, at)
+        steps, marks = chat.steps, chat.marks(at)
+        written = request.prompt >= rated.minimum and ttl is not None
+        if written:
+            steps = [*steps, chat.step(request)]
+            marks.append((len(steps) - 1, ttl or "5m"))
+        bill = self._billed(request, steps, marks, at)
+        self._policy.came(chat, request, bill, rated)
+        self._count(chat, request, bill)
+        chat.go_on(steps, steps[-1] if written else None, ttl or "5m", bill.read, at)
+        self._wait(chat)
+        if chat.next is not None:
+            self._expect(chat.next.at, "request", chat)
+        self._ask_again(chat, at)
 
-    def _forget(self, chat: Chat, request: Request) -> None:
-        """What the prompt of a request does not begin with is of no use to it, nor to later ones."""
-        chat.steps = [step for step in chat.steps if step.tokens <= request.shared]
-        kept = {step.digest for step in chat.steps}
-        if chat.hour is not None and (chat.hour.step.digest not in kept or chat.hour.expires <= request.at):
-            chat.hour = None
-        if chat.tail is not None and chat.tail.step.digest not in kept:
-            chat.tail = None
-        recent = chat.steps[-_REMEMBERED:]
-        if chat.hour is not None and chat.hour.step not in recent:
-            recent.insert(0, chat.hour.step)
-        chat.steps = recent
+    def _deadline(self, chat: Chat, at: datetime) -> None:
+        rated = rates(chat.last.model, chat.last.prompt, self._read_price)
+        action = self._policy.at_deadline(chat, rated.prices, at)
+        if action == "lapse":
+            return
+        bill = self._billed(chat.last, *chat.kept(action, at), at)
+        chat.sent.append(action)
+        if chat.counted:
+            tally = self.tallies[chat.recorded.repository]
+            tally.cost += rated.cost(bill)
+            tally.keep_alives += 1
+            tally.upgrades += action == "upgrade"
+            tally.wasted += chat.next is None
+        self._wait(chat)
 
-    def _marks(self, chat: Chat, at: datetime) -> list[tuple[int, Ttl]]:
-        """The breakpoints before the tail: what is held for an hour, and the tail before."""
-        marks: dict[int, Ttl] = {}
-        if chat.hour is not None:
-            marks[chat.steps.index(chat.hour.step)] = "1h"
-        if chat.tail is not None and at < chat.tail.expires:
-            marks.setdefault(chat.steps.index(chat.tail.step), "5m")
-        return sorted(marks.items())
+    def _wait(self, chat: Chat) -> None:
+        if chat.tail is not None:
+            self._expect(chat.tail.expires - MARGIN, "deadline", chat)
 
-    def _send(
-        self, chat: Chat, request: Request, steps: list[Step], marks: list[tuple[int, Ttl]], at: datetime
-    ) -> int:
-        """Bill a request or a keep-alive; tells how many tokens were read."""
-        rated = self._rated(request)
-        last_hour = max((i for i, (_, ttl) in enumerate(marks) if ttl == "1h"), default=-1)
+    def _billed(
+        self, request: Request, steps: list[Step], marks: list[tuple[int, Ttl]], at: datetime
+    ) -> Bill:
+        """What a request, or a keep-alive, reads and writes."""
+        last_hour = max((place for place, (_, ttl) in enumerate(marks) if ttl == "1h"), default=-1)
         points = [
             Breakpoint(
                 index=index,
@@ -267,87 +340,19 @@ class Play:
         length = steps[-1].tokens if steps else 0
         bill = self._cache.bill(steps, points, tail=max(0, request.prompt - length), at=at)
         self._cache.carry_out(bill)
-        cost = (
-            bill.read * rated.read
-            + bill.written_5m * rated.write_5m
-            + bill.written_1h * rated.write_1h
-            + bill.uncached * rated.input
-        )
-        for tally in self._groups(chat):
-            tally.cost += cost
-        self._read = bill.read
-        return bill.read
+        return bill
 
-    def _groups(self, chat: Chat) -> list[Tally]:
-        tally = self.tallies.setdefault(chat.recorded.repository, Tally())
-        return [tally]
-
-    def _judge(self, chat: Chat, read: int) -> None:
-        rated = self._rated(chat.recorded.requests[chat.place + 1])
-        request = chat.recorded.requests[chat.place + 1]
-        for tally in self._groups(chat):
+    def _count(self, chat: Chat, request: Request, bill: Bill) -> None:
+        rated = rates(request.model, request.prompt, self._read_price)
+        repository = chat.recorded.repository
+        if chat.counted and chat.sent and (chat.tail is None or bill.read < chat.tail.step.tokens):
+            self.tallies[repository].wasted += len(chat.sent)
+        self._seen[repository] += 1
+        chat.counted = self._first is None or self._seen[repository] <= self._first
+        if chat.counted:
+            tally = self.tallies[repository]
             tally.requests += 1
             tally.prompt += request.prompt
-            tally.read += read
+            tally.read += bill.read
+            tally.cost += rated.cost(bill)
             tally.uncached_cost += request.prompt * rated.input
-            if chat.sent and (chat.tail is None or read < chat.tail.step.tokens):
-                tally.wasted += len(chat.sent)
-
-    def _go_on(
-        self, chat: Chat, request: Request, steps: list[Step], marks: list[tuple[int, Ttl]], at: datetime
-    ) -> None:
-        """The conversation after a request: what it holds, and what to wait for."""
-        if chat.place >= 0:
-            chat.hand_overs += chat.last.stop_reason != "tool_use"
-        chat.place += 1
-        chat.sent = []
-        chat.steps = steps
-        if chat.hour is not None:
-            chat.hour = chat.hour.used(at)
-        if marks and marks[-1][0] == len(steps) - 1 and steps[-1].tokens == request.prompt:
-            chat.tail = Held(steps[-1], marks[-1][1], at + TTL[marks[-1][1]])
-            if chat.tail.ttl == "1h":
-                chat.hour = chat.tail
-        else:
-            chat.tail = None
-        self._wait(chat)
-        if chat.next is not None:
-            self._expect(chat.next.at, "request", chat)
-        if self._policy.learns and (again := self._policy.still_idle(chat, at)) is not None:
-            self._expect(again, "idle", chat)
-
-    def _wait(self, chat: Chat) -> None:
-        if chat.tail is not None:
-            self._expect(chat.tail.expires - MARGIN, "deadline", chat)
-
-    def _deadline(self, chat: Chat, at: datetime) -> None:
-        action = self._policy.at_deadline(chat, self._rated(chat.last).prices, at)
-        if action == "lapse" or chat.tail is None:
-            return
-        steps, tail = chat.steps, chat.tail
-        place = steps.index(tail.step)
-        marks: list[tuple[int, Ttl]] = [(place, tail.ttl)]
-        if chat.hour is not None and chat.hour.step != tail.step:
-            marks.insert(0, (steps.index(chat.hour.step), "1h"))
-        if action == "upgrade":
-            longer = Step(
-                "reply",
-                f"{tail.step.digest} reply",
-                tail.step.tokens + chat.last.reply,
-                tail.step.position + 1,
-            )
-            steps = [*steps, longer]
-            marks.append((len(steps) - 1, "1h"))
-            chat.tail = chat.hour = Held(longer, "1h", at + TTL["1h"])
-        else:
-            chat.tail = tail.used(at)
-            chat.hour = chat.hour.used(at) if chat.hour is not None else None
-        self._send(chat, chat.last, steps, marks, at)
-        chat.steps = steps
-        chat.sent.append(action)
-        for tally in self._groups(chat):
-            tally.keep_alives += 1
-            tally.upgrades += action == "upgrade"
-            if chat.next is None:
-                tally.wasted += 1
-        self._wait(chat)

@@ -4,28 +4,32 @@ Knows the names of policies. What the adaptive one decides is `core.rhythm` and 
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections import defaultdict
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
 from convcache.core.blocks import Ttl
 from convcache.core.catalog import Prices
-from convcache.core.refresh import Action, Caution, Idle, Outlook, decide, lifetime
-from convcache.core.rhythm import EDGES, Moment, Rhythm, moment
-from convcache.terminal.play import MARGIN, Chat
+from convcache.core.clock import TTL
+from convcache.core.refresh import Account, Action, Caution, Idle, Outlook, Proof, decide, lifetime
+from convcache.core.rhythm import EDGES, Gaps, Moment, Rhythm, moment
+from convcache.emulator.cache import Bill
+from convcache.terminal.play import MARGIN, Chat, Rates
 from convcache.terminal.traffic import Request
+
+_MILLION: Final = 1_000_000
+_TYPICAL_REPLY: Final = 300
+"""Tokens of a reply that is still to be written."""
 
 
 @attrs.frozen
 class Fixed:
     """The same for every conversation: a TTL, or none, and a number of keep-alives in every pause."""
 
-    name: str
     ttl: Ttl | None
     keep_alives: int = 0
-    learns: bool = False
 
     def lifetime(self, chat: Chat, request: Request, prices: Prices) -> Ttl | None:
         return self.ttl
@@ -33,7 +37,7 @@ class Fixed:
     def at_deadline(self, chat: Chat, prices: Prices, at: datetime) -> Action:
         return "keep_alive" if len(chat.sent) < self.keep_alives else "lapse"
 
-    def came(self, chat: Chat, request: Request, read: int) -> None:
+    def came(self, chat: Chat, request: Request, bill: Bill, rated: Rates) -> None:
         pass
 
     def still_idle(self, chat: Chat, at: datetime) -> datetime | None:
@@ -41,38 +45,71 @@ class Fixed:
 
 
 @attrs.define
-class Adaptive:
-    """convcache's own: learns from what has happened so far, and from nothing else."""
+class Application:
+    """What was learned of one repository."""
 
-    name: str
+    rhythm: Rhythm = attrs.field(factory=lambda: Rhythm(prior={}))
+    account: Account = attrs.field(factory=Account)
+
+    def affords(self, cost: float) -> bool:
+        """Whether that much may be spent; if so, it is."""
+        if not self.account.affords(cost):
+            return False
+        self.account = attrs.evolve(self.account, spent=self.account.spent + cost)
+        return True
+
+    def came(self, request: Request, gap: timedelta | None, bill: Bill, rated: Rates) -> None:
+        outlived = gap is not None and gap >= TTL["5m"]
+        saved = bill.read * (rated.write_5m - rated.read) if outlived else 0.0
+        before = self.account
+        self.account = attrs.evolve(before, paid=before.paid + rated.cost(bill), saved=before.saved + saved)
+
+
+@attrs.define
+class Adaptive:
+    """convcache's own: learns from what has happened so far, and from nothing else.
+
+    A repository stands for an application: it has an account of its own, and its rhythm is blended with that of all.
+    """
+
     rhythm: Rhythm
-    caution: Caution = Caution(margin=MARGIN)
-    learns: bool = True
-    _own: dict[int, Rhythm] = attrs.field(factory=dict)
-    _told: dict[int, timedelta] = attrs.field(factory=dict)
-    _replies: dict[bool, list[float]] = attrs.field(factory=lambda: {True: [1.0, 1.0], False: [1.0, 1.0]})
+    caution: Caution = attrs.field(factory=lambda: Caution(margin=MARGIN))
+    proof: Proof = attrs.field(factory=Proof)
+    _applications: defaultdict[str, Application] = attrs.field(factory=lambda: defaultdict(Application))
+    _own: defaultdict[int, Rhythm] = attrs.field(factory=lambda: defaultdict(lambda: Rhythm(prior={})))
+    _told: defaultdict[int, timedelta] = attrs.field(factory=lambda: defaultdict(timedelta))
+    _replies: dict[bool, list[int]] = attrs.field(factory=lambda: {True: [1, 1], False: [1, 1]})
 
     def lifetime(self, chat: Chat, request: Request, prices: Prices) -> Ttl | None:
+        hand_overs = chat.hand_overs + (chat.place >= 0 and chat.last.stop_reason != "tool_use")
+        over = moment("end_turn", hand_overs)
+        application = self._applications[chat.recorded.repository]
+        if not application.rhythm.knows(over):
+            return "5m"
         held = chat.held(request.at)
         tokens = held.step.tokens if held is not None else 0
         hands_over, works = self._replies[request.by_person]
         share = works / (works + hands_over)
-        hand_overs = chat.hand_overs + (chat.place >= 0 and chat.last.stop_reason != "tool_use")
         outlooks = [
             Outlook(chance=share, gaps=self._gaps(chat, "tool_use"), reply=None),
-            Outlook(chance=1 - share, gaps=self._gaps(chat, moment("end_turn", hand_overs)), reply=300),
+            Outlook(chance=1 - share, gaps=self._gaps(chat, over), reply=_TYPICAL_REPLY),
         ]
-        return lifetime(
+        ttl = lifetime(
             request.prompt - tokens,
             outlooks,
             prices,
             held=tokens,
             held_ttl=held.ttl if held is not None else "5m",
-            caution=self.caution,
+            caution=self._cautious(allowed=self.proof.holds),
         )
+        if ttl == "1h":
+            premium = float(prices.write_1h - prices.write_5m) / _MILLION * (request.prompt - tokens)
+            return ttl if application.affords(premium) else "5m"
+        return ttl
 
     def at_deadline(self, chat: Chat, prices: Prices, at: datetime) -> Action:
-        assert chat.tail is not None
+        if chat.tail is None:
+            return "lapse"
         last = chat.last
         idle = Idle(
             since=last.at,
@@ -83,27 +120,44 @@ class Adaptive:
             hour_tokens=chat.hour.step.tokens if chat.hour is not None else 0,
             hour_expires=chat.hour.expires if chat.hour is not None else None,
         )
-        gaps = self._gaps(chat, self._moment(chat))
-        return decide(idle, gaps, prices, at=at, caution=self.caution).action
+        caution = self._cautious(allowed=self.proof.allows(at))
+        decision = decide(idle, self._gaps(chat, self._moment(chat)), prices, at=at, caution=caution)
+        if not self._applications[chat.recorded.repository].affords(float(decision.cost)):
+            return "lapse"
+        if decision.action == "upgrade":
+            self.proof = self.proof.tried(at)
+        return decision.action
 
-    def came(self, chat: Chat, request: Request, read: int) -> None:
+    def came(self, chat: Chat, request: Request, bill: Bill, rated: Rates) -> None:
+        gap = request.at - chat.last.at if chat.place >= 0 else None
         self._replies[request.by_person][request.stop_reason == "tool_use"] += 1
-        if chat.place < 0:
+        self._applications[chat.recorded.repository].came(request, gap, bill, rated)
+        if gap is None:
             return
-        what, gap = self._moment(chat), request.at - chat.last.at
-        self.rhythm = self.rhythm.after(what, gap, since=self._told.pop(chat.number, timedelta(0)))
-        self._own[chat.number] = self._own.get(chat.number, Rhythm(prior={})).after(what, gap)
+        if chat.hour is not None and request.at - chat.hour.expires > TTL["5m"] - TTL["1h"]:
+            self.proof = self.proof.seen(held=bill.read >= chat.hour.step.tokens)
+        self._own[chat.number] = self._own[chat.number].after(self._moment(chat), gap)
+        self._learn(chat, gap, self._told.pop(chat.number, timedelta(0)), returned=True)
 
     def still_idle(self, chat: Chat, at: datetime) -> datetime | None:
-        idle, before = at - chat.last.at, self._told.get(chat.number, timedelta(0))
-        if idle > before:
-            self.rhythm = self.rhythm.after(self._moment(chat), idle, returned=False, since=before)
+        idle = at - chat.last.at
+        if idle > self._told[chat.number]:
+            self._learn(chat, idle, self._told[chat.number], returned=False)
         self._told[chat.number] = idle
         later = bisect_right(EDGES, idle.total_seconds())
         return chat.last.at + timedelta(seconds=EDGES[later]) if later < len(EDGES) else None
 
+    def _learn(self, chat: Chat, gap: timedelta, since: timedelta, *, returned: bool) -> None:
+        what, application = self._moment(chat), self._applications[chat.recorded.repository]
+        self.rhythm = self.rhythm.after(what, gap, since=since, returned=returned)
+        application.rhythm = application.rhythm.after(what, gap, since=since, returned=returned)
+
+    def _gaps(self, chat: Chat, what: Moment) -> Gaps:
+        application = self._applications[chat.recorded.repository]
+        return self.rhythm.gaps(what, application.rhythm, self._own[chat.number])
+
     def _moment(self, chat: Chat) -> Moment:
         return moment(chat.last.stop_reason, chat.hand_overs)
 
-    def _gaps(self, chat: Chat, what: Moment) -> Any:
-        return self.rhythm.gaps(what, self._own.get(chat.number))
+    def _cautious(self, *, allowed: bool) -> Caution:
+        return attrs.evolve(self.caution, upgrades=self.caution.upgrades and allowed)

@@ -96,7 +96,7 @@ def corpus(name: str, data: bytes) -> Corpus:
     first = next((line for line in text.splitlines() if line.strip() and not line.startswith("//")), "")
     try:
         form = _form(json.loads(first or "null"))
-        conversations = _from_transcript(name, data) if form is None else form(name, _rows(text))
+        conversations = list(_from_transcript(name, data) if form is None else form(name, _rows(text)))
     except TranscriptError as error:
         raise TrafficError(str(error)) from None
     except (KeyError, TypeError, ValueError) as error:
@@ -242,10 +242,11 @@ def _from_transcript(name: str, data: bytes) -> Iterable[Recorded]:
 
 
 def _append(requests: list[Request], **fields: Any) -> Request:
-    """Adds a request. What it shares with the one before includes that one's reply, as far as the prompt grew."""
+    """Adds a request. It shares with the one before that one's reply, too, as far as the prompt grew; and nothing with
+    one to another model."""
     if requests:
         last = requests[-1]
-        shared = min(fields["shared"], fields["prompt"])
+        shared = min(fields["shared"], fields["prompt"]) if fields["model"] == last.model else 0
         kept = max(0, min(last.reply, fields["prompt"] - last.prompt)) if shared == last.prompt else 0
         requests[-1] = attrs.evolve(last, reply=kept or last.reply)
         fields["shared"] = shared + kept

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convcache.core.catalog import model
-from convcache.core.refresh import LAPSE, Caution, Idle, Outlook, decide, lifetime
+from convcache.core.refresh import CREDIT, LAPSE, TRIAL, Account, Caution, Idle, Outlook, Proof, decide, lifetime
 from convcache.core.rhythm import EDGES, Gaps, Rhythm
 
 START = datetime(2026, 11, 22, 9, tzinfo=UTC)
@@ -204,3 +204,31 @@ def test_of_two_sure_things_the_mixture_chooses_one_that_either_would(gaps, new,
     assert lifetime(new, halves, PRICES[read], held=held) == lifetime(
         new, sure(gaps), PRICES[read], held=held
     )
+
+
+def test_an_upgrade_is_unproven_until_it_was_read_after_five_minutes():
+    fresh = Proof()
+    tried = fresh.tried(START)
+
+    assert fresh.allows(START)
+    assert not fresh.holds
+    assert not tried.allows(START)
+    assert tried.allows(START + TRIAL)
+    assert tried.seen(held=True).holds
+    assert tried.seen(held=True).allows(START)
+
+
+def test_a_contradiction_ends_upgrades_and_one_loss_among_many_reads_does_not():
+    refuted, lucky = Proof().seen(held=False), Proof(held=20).seen(held=False)
+
+    assert not refuted.allows(START + timedelta(days=9))
+    assert lucky.holds
+    assert not Proof(held=1).seen(held=False).holds
+
+
+def test_an_account_affords_what_was_saved_and_a_little_of_what_was_paid():
+    account = Account(paid=10, saved=1, spent=1)
+
+    assert account.affords(10 * CREDIT)
+    assert not account.affords(10 * CREDIT + 0.001)
+    assert not Account().affords(0.001)
