@@ -18,9 +18,6 @@ from convcache.core.rhythm import EDGES, Gaps, Moment, Rhythm, moment
 _SWEPT: Final = 20
 """Pauses looked at each time a request comes: more than begin with it, so that none is forgotten."""
 
-_EVIDENCE: Final = 50
-"""Pauses after a moment from which on an application is judged by its own."""
-
 _LEAST_PROOF: Final = timedelta(minutes=5)
 _HOUR: Final = timedelta(hours=1)
 
@@ -139,7 +136,7 @@ class Habits:
 
     def is_evident(self, track: Track) -> bool:
         """Whether enough was seen of the application to choose lifetimes by it."""
-        return self._rhythm.seen(moment("end_turn", track.hand_overs)) >= _EVIDENCE
+        return self._rhythm.knows(moment("end_turn", track.hand_overs))
 
     def may_upgrade(self, model: str, who: object, at: datetime) -> bool:
         """Whether an upgrade to an hour may be tried for a model: freely once one was seen to hold, one at a time

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 
-def billed(times: Iterable[float], *, thread: str = "a", repo: str = "o+r", start: int = 20_000) -> list[dict]:
+def billed(
+    times: Iterable[float], *, thread: str = "a", repo: str = "o+r", start: int = 20_000
+) -> list[dict]:
     """A Claude Code thread in which a person speaks every time, and each reply adds 400 tokens and 100 are asked."""
     return [
         {

@@ -9,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convcache.core.catalog import model
-from convcache.core.refresh import CREDIT, LAPSE, TRIAL, Account, Caution, Idle, Outlook, Proof, decide, lifetime
+from convcache.core.refresh import (
+    CREDIT,
+    LAPSE,
+    TRIAL,
+    Account,
+    Caution,
+    Idle,
+    Outlook,
+    Proof,
+    decide,
+    lifetime,
+)
 from convcache.core.rhythm import EDGES, Gaps, Rhythm
 
 START = datetime(2026, 11, 22, 9, tzinfo=UTC)

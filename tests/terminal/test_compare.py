@@ -14,7 +14,11 @@ NAMES = "none,automatic,5m+1,adaptive,clairvoyant"
 
 @pytest.fixture
 def trace(tmp_path):
-    many = [row for n in range(130) for row in billed([n, n + 40, n + 900, n + 950], thread=str(n), repo="big/one")]
+    many = [
+        row
+        for n in range(130)
+        for row in billed([n, n + 40, n + 900, n + 950], thread=str(n), repo="big/one")
+    ]
     few = [row for n in range(3) for row in billed([n * 9.0], thread=f"s{n}", repo=f"small/{n}")]
     return str(written(tmp_path / "sessions.jsonl", many + few))
 
@@ -46,7 +50,10 @@ def test_the_table_has_a_line_for_each_policy_and_each_repository(command, trace
     assert done.exit_code == 0
     title, prior, _, head, *rest = done.stdout.splitlines()
     assert title == "sessions: 523 requests in 133 conversations"
-    assert prior == "adaptive starts from the shipped prior, which does not know this trace, and learns as it goes"
+    assert (
+        prior
+        == "adaptive starts from the shipped prior, which does not know this trace, and learns as it goes"
+    )
     assert [line.split()[0] for line in rest[:5]] == NAMES.split(",")
     assert "wasted" in head
     assert [line.split()[:2] for line in rest[-2:]] == [["big/one", "520"], ["3", "smaller"]]
@@ -57,7 +64,9 @@ def test_a_trace_the_prior_was_fitted_on_is_played_without_it_unless_asked(comma
     known = next(iter(SOURCES))
     monkeypatch.setattr(traffic, "sha256", lambda _: type("Digest", (), {"hexdigest": lambda _: known})())
 
-    apart, same = (command("replay", trace, "--policy", "adaptive", *option) for option in ([], ["--in-sample"]))
+    apart, same = (
+        command("replay", trace, "--policy", "adaptive", *option) for option in ([], ["--in-sample"])
+    )
 
     assert "fitted on the other traces, without this one" in apart.stdout
     assert "in-sample" in same.stdout

@@ -123,7 +123,9 @@ def test_adaptive_stops_writing_what_nobody_reads():
 
 @pytest.mark.parametrize("read_price", [0.1, 0.05, 0.025])
 def test_staying_warm_never_puts_adaptive_far_behind(read_price):
-    gone = traffic([row for name in range(40) for row in billed([name * 90.0, name * 90.0 + 9], thread=str(name))])
+    gone = traffic(
+        [row for name in range(40) for row in billed([name * 90.0, name * 90.0 + 9], thread=str(name))]
+    )
 
     costs = percents(gone, ["automatic", "adaptive", "adaptive-no-upgrade"], read_price=read_price)
 
@@ -170,4 +172,7 @@ def test_only_the_first_requests_of_a_repository_are_counted_if_asked():
     (tally,) = compared(made, ["automatic"], Terms(first=7)).tallies["automatic"].values()
 
     assert tally.requests == 7
-    assert timedelta(seconds=MINUTE) == made.conversations[0].requests[1].at - made.conversations[0].requests[0].at
+    assert (
+        timedelta(seconds=MINUTE)
+        == made.conversations[0].requests[1].at - made.conversations[0].requests[0].at
+    )

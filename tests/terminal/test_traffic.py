@@ -66,7 +66,10 @@ def test_a_chat_goes_on_where_all_full_blocks_agree_and_the_shared_first_one_is_
 def test_threads_and_repositories_are_told_apart():
     traffic = corpus("trace", text(billed([0, 5]) + billed([1], thread="b", repo="p+q")))
 
-    assert [(each.repository, len(each.requests)) for each in traffic.conversations] == [("o+r", 2), ("p+q", 1)]
+    assert [(each.repository, len(each.requests)) for each in traffic.conversations] == [
+        ("o+r", 2),
+        ("p+q", 1),
+    ]
 
 
 def test_compressed_traces_are_read_and_named_by_what_they_begin_with():
