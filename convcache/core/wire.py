@@ -30,10 +30,11 @@ class Message:
     @property
     def json(self) -> Json:
         """The message as its caller wrote it."""
-        if self._json is None:
-            said: dict[str, Any] = json.loads(self.wire)
-            return said
-        return self._json
+        # Forks share messages: another thread may set this one down at any time.
+        message = self._json
+        if message is None:
+            message = json.loads(self.wire)
+        return message
 
     @property
     def wire(self) -> bytes:
@@ -45,9 +46,10 @@ class Message:
     def set_down(self) -> bool:
         """Keep the bytes alone of a message that was sent by its bytes, unless its caller put breakpoints into it;
         whether there were both forms."""
-        if self._wire is None or self._json is None:
+        message = self._json
+        if self._wire is None or message is None:
             return False
-        if unmarked(self._json) is self._json:
+        if unmarked(message) is message:
             self._json = None
         return True
 
