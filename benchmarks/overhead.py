@@ -301,7 +301,14 @@ def _rows(rows: Sequence[Json], name: str, unit: str) -> Iterator[str]:
 
 
 def _figures(by_way: dict[str, float], unit: str) -> str:
-    return "".join(f"{figure / by_way[PLAIN]:7.3f}{figure:8.3g} {unit:2}" for figure in by_way.values())
+    return "".join(
+        f"{figure / by_way[PLAIN]:7.3f} {figure:7,.{_decimals(figure)}f} {unit:2}"
+        for figure in by_way.values()
+    )
+
+
+def _decimals(figure: float) -> int:
+    return 0 if figure >= 100 else 2
 
 
 def plot(found: Json, path: str) -> None:
