@@ -31,6 +31,7 @@ from convcache.errors import (
     TooManyMessagesError,
     TurnInProgressError,
     UnencodableError,
+    UnknownToolError,
 )
 from convcache.keeper import AsyncKeeper, Budget, Keeper
 from convcache.middleware import CacheMiddleware, conversation
@@ -62,6 +63,7 @@ __all__ = [
     "Turn",
     "TurnInProgressError",
     "UnencodableError",
+    "UnknownToolError",
     "Usage",
     "conversation",
     "plan",

@@ -80,6 +80,21 @@ class OrphanToolResultError(ConversationError):
         )
 
 
+class UnknownToolError(ConversationError):
+    """A change of the history leaves out where tools came in, and keeps where they are taken away.
+
+    Attributes:
+        names: The tools.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = tuple(sorted(names))
+        super().__init__(
+            f"The history takes away {', '.join(self.names)}, which it no longer brings in.",
+            remedy="Keep both messages of the role system, or leave out both.",
+        )
+
+
 class TooManyMessagesError(ConversationError):
     """The history has more messages than the API takes in one request.
 

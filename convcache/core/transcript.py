@@ -23,6 +23,7 @@ from convcache.errors import (
     OrphanToolResultError,
     TooManyMessagesError,
     UnencodableError,
+    UnknownToolError,
 )
 
 # stop_reason -> what to do before the next turn.
@@ -87,8 +88,13 @@ class Staged:
             return self
         if not takes_system:
             return attrs.evolve(self.joined_by(self.asides), asides=())
-        message = {"role": "system", "content": list(self.asides)}
+        message = self.said_aside
         return attrs.evolve(self, messages=(*self.messages, message), composing=False, asides=())
+
+    @property
+    def said_aside(self) -> Json:
+        """The asides as a message of the system's."""
+        return {"role": "system", "content": list(self.asides)}
 
     def with_cleared(self, blocks: Sequence[Json]) -> "Staged":
         """With what is true for this turn only, in a message that the API clears at the user's next one."""
@@ -255,9 +261,13 @@ class Transcript:
         """The transcript with other messages. Turns can still be taken back if there are as many of them.
 
         Raises:
-            ConversationError: A message is empty, or tool calls and results do not belong together.
+            ConversationError: A message is empty, tool calls and results do not belong together, or a tool goes that
+                has not come.
         """
         other = self.adopting(messages)
+        came_in = _named(self.sent, "tool_addition") - _named(other.sent, "tool_addition")
+        if lost := came_in & _named([*other.sent, self.staged.said_aside], "tool_removal"):
+            raise UnknownToolError(lost)
         if len(other.messages) != len(self.sent):
             return attrs.evolve(other, staged=self.staged)
         whole = self.messages.first(self.start).plus(other.messages)
@@ -282,7 +292,7 @@ class Transcript:
         names: dict[str, None] = {}
         blocks = (
             block
-            for message in (*self.sent, {"role": "system", "content": self.staged.asides})
+            for message in (*self.sent, self.staged.said_aside)
             if message["role"] == "system"
             for block in as_blocks(message["content"])
         )
@@ -323,6 +333,17 @@ def _asides(messages: Sequence[Json]) -> Iterator[Json]:
     for message in messages[_spoken(messages) :]:
         if "clear_at" not in message:
             yield from as_blocks(message["content"])
+
+
+def _named(messages: Iterable[Json], kind: str) -> set[str]:
+    """The tools that messages of the system's bring or take away."""
+    return {
+        str(block["tool"].get("name") or (block["tool"].get("definition") or {}).get("name"))
+        for message in messages
+        if message["role"] == "system"
+        for block in as_blocks(message["content"])
+        if block.get("type") == kind
+    }
 
 
 def _has_system(messages: Iterable[Json]) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from convcache import Conversation, OrphanToolResultError
+from convcache import Conversation, ConversationError, OrphanToolResultError
 from convcache.core.events import HelperFailed, HistoryEdited
 from convcache.emulator.tokens import estimated_tokens
 from tests.words import GUIDE, MODEL, TOOL, call, reply, result, text
@@ -115,6 +115,22 @@ def test_when_cold_it_waits_for_the_cache_to_lapse_and_costs_nothing(opened, emu
     assert edits_made(events) == 1
     assert paid(edited) < paid(plain)
     assert "cleared" in str(edited.messages)
+
+
+@pytest.mark.parametrize("is_sent", [False, True])
+def test_a_change_cannot_take_away_where_a_tool_came_in_and_keep_where_it_goes(opened, emulator, is_sent):
+    chat = opened()
+    chat.send("hello")
+    chat.add_tools({**TOOL, "name": "another"})
+    chat.send("now there are two")
+    chat.remove_tools("another")
+    if is_sent:
+        chat.send("now there is one")
+    before = chat.messages
+    with pytest.raises(ConversationError, match="takes away another"):
+        chat.edit(lambda messages: [said for said in messages if "addition" not in str(said)], when="now")
+    assert chat.messages == before
+    chat.send("go on")
 
 
 def test_a_tool_loop_makes_what_waited_too(opened, emulator, events):
