@@ -186,7 +186,7 @@ class TaskLives(Lives):
         forked = [self.forked(life) for _ in range(forks)]
         asks = [self.said(length) for _ in forked]
         self.emulator.script(*[answer] * forks)
-        edits = len(self.told(HistoryEdited))
+        history, edits = life.chat.messages, len(self.told(HistoryEdited))
 
         async def asking() -> list[bool]:
             return await asyncio.gather(
@@ -202,7 +202,9 @@ class TaskLives(Lives):
         cancelled = self.run(asking())
         self.emulator.replies.clear()
         for each, ask, was_cancelled in zip(forked, asks, cancelled, strict=True):
-            if not was_cancelled:
+            if was_cancelled:
+                self.unchanged(each, history, edits)
+            else:
                 each.kept(ask, before=edits, edits=len(self.told(HistoryEdited)))
         assert sum(cancelled) <= 1
         self.lives = [*self.lives, forked[stopped % forks]][-4:]
