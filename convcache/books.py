@@ -229,6 +229,7 @@ class Books:
         at: datetime,
         landmarks: Landmarks,
         is_certain: bool = True,
+        is_told: bool = False,
     ) -> tuple[Plan | None, dict[str, Any]]:
         """The plan of a request, and the request with its breakpoints; no plan if it goes out as it is.
 
@@ -239,6 +240,7 @@ class Books:
             at: When it starts.
             landmarks: What is known of its conversation.
             is_certain: Whether it is known, not only likely, that it belongs to this conversation.
+            is_told: Whether it was planned before, so that there is nothing new to tell of it.
 
         Raises:
             InvalidationRefusedError: It throws a warm cache away, and the policy refuses that.
@@ -246,9 +248,10 @@ class Books:
         with self.failing_open("planning"):
             plan = self.planned(request, prompt, ledger, at=at, landmarks=landmarks)
             body = request if self.policy.observing else plan.marked(request)
-            self._watch_the_window(plan, request)
-            self._watch_the_headroom(plan, at)
-            self._watch_for_invalidation(plan, ledger, at, is_certain=is_certain)
+            if not is_told:
+                self._watch_the_window(plan, request)
+                self._watch_the_headroom(plan, at)
+                self._watch_for_invalidation(plan, ledger, at, is_certain=is_certain)
             return plan, body
         return None, request
 

@@ -7,6 +7,7 @@ changes, is in `state`.
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, Unpack, cast, overload
+from weakref import WeakMethod
 
 from anthropic import (
     Anthropic,
@@ -57,6 +58,7 @@ from convcache.request import (
     is_beta,
     plain,
 )
+from convcache.resting import KEEP_ALIVE_TIMEOUT
 from convcache.route import Carrier, routed
 from convcache.runner import TurnsOf
 from convcache.state import ConversationState, Pending
@@ -95,9 +97,6 @@ AnyMessage = MessageParam | BetaMessageParam | Message | BetaMessage
 
 AnyTool = ToolUnionParam | BetaToolUnionParam | BetaToolLike
 """A tool: its definition, or a function that the SDK's tool runner can run."""
-
-KEEP_ALIVE_TIMEOUT = 30.0
-"""Seconds that a keep-alive may take. It is not tried again: the next request of the conversation finds out."""
 
 T = TypeVar("T")
 ClientT = TypeVar("ClientT")
@@ -176,11 +175,9 @@ class _BaseConversation(Generic[ClientT, KeeperT]):
             options=request,
             messages=messages,
             clock=clock,
-            habits=None if keeper is None else keeper.habits,
-            caution=None if keeper is None else keeper.caution,
-            allowance=None if keeper is None else keeper.budget.per_pause,
+            keeper=keeper,
         )
-        self._state.on_rest = self._rests
+        self._state.on_rest = WeakMethod(self._rests)
 
     @property
     def messages(self) -> list[MessageParam]:
@@ -339,13 +336,8 @@ class _BaseConversation(Generic[ClientT, KeeperT]):
         fork = object.__new__(type(self))
         fork.__dict__.update(self.__dict__)
         fork._state = self._state.fork()
-        fork._state.on_rest = fork._rests
+        fork._state.on_rest = WeakMethod(fork._rests)
         return fork
-
-    def _limited(self, error: RateLimitError) -> None:
-        self._state.limited(error.response.headers)
-        if self._keeper is not None:
-            self._keeper.yield_to_others(error.response.headers)
 
     def _rests(self) -> None:
         if self._keeper is not None:
@@ -556,8 +548,7 @@ class Conversation(_BaseConversation[SyncClient, Keeper]):
 
     def _call(self, pending: Pending, call: Callable[[Any, dict[str, Any]], T]) -> T:
         while (leader := self._state.ahead_of(pending)) is not None:
-            leader.wait(self._state.max_wait)
-            self._state.planned_again(pending)
+            self._state.waited(pending, leader.wait(self._state.patience(pending)))
         with left_alone():
             try:
                 return call(*self._routed(pending))
@@ -566,7 +557,7 @@ class Conversation(_BaseConversation[SyncClient, Keeper]):
                     raise
                 refusal = error
             except RateLimitError as error:
-                self._limited(error)
+                self._state.limited(error.response.headers)
                 raise
             answer = call(*self._routed(pending))
             self._state.refused(pending, str(refusal))
@@ -692,8 +683,7 @@ class AsyncConversation(_BaseConversation[AsyncClient, AsyncKeeper]):
 
     async def _call(self, pending: Pending, call: Callable[[Any, dict[str, Any]], Awaitable[T]]) -> T:
         while (leader := self._state.ahead_of(pending)) is not None:
-            await leader.wait_async(self._state.max_wait)
-            self._state.planned_again(pending)
+            self._state.waited(pending, await leader.wait_async(self._state.patience(pending)))
         with left_alone():
             try:
                 return await call(*self._routed(pending))
@@ -702,7 +692,7 @@ class AsyncConversation(_BaseConversation[AsyncClient, AsyncKeeper]):
                     raise
                 refusal = error
             except RateLimitError as error:
-                self._limited(error)
+                self._state.limited(error.response.headers)
                 raise
             answer = await call(*self._routed(pending))
             self._state.refused(pending, str(refusal))

@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from threading import Lock
+from time import monotonic
 
 import attrs
 
@@ -24,14 +25,18 @@ class Leader:
     digests: frozenset[bytes]
     _over: "Future[None]" = attrs.field(factory=Future)
 
-    def wait(self, limit: timedelta) -> None:
-        """Wait until it has written them or has failed, or until the limit."""
+    def wait(self, limit: timedelta) -> timedelta:
+        """Wait until it has written them or has failed, or until the limit; tells how long that took."""
+        began = monotonic()
         with suppress(FutureTimeoutError):
             self._over.result(max(0.0, limit.total_seconds()))
+        return timedelta(seconds=monotonic() - began)
 
-    async def wait_async(self, limit: timedelta) -> None:
+    async def wait_async(self, limit: timedelta) -> timedelta:
         """The same in a task of asyncio."""
+        began = monotonic()
         await asyncio.wait([asyncio.wrap_future(self._over)], timeout=max(0.0, limit.total_seconds()))
+        return timedelta(seconds=monotonic() - began)
 
     def over(self) -> None:
         """Nobody has to wait any more."""

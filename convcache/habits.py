@@ -148,7 +148,7 @@ class Habits:
             return trial is None or trial[0] is who or at > trial[1] + _HOUR
 
     def upgraded(self, model: str, who: object, at: datetime) -> None:
-        """An upgrade was made."""
+        """An upgrade is being made."""
         with self._lock:
             if model not in self._hours:
                 self._trials[model] = (who, at)

@@ -16,7 +16,7 @@ from decimal import Decimal
 from heapq import heappop, heappush
 from itertools import count
 from threading import Condition, Thread
-from typing import Any, Final, Generic, Protocol, Self, TypeVar
+from typing import Final, Generic, Protocol, Self, TypeVar
 
 import attrs
 
@@ -83,7 +83,17 @@ class AsyncSleeper(Sleeper, Protocol):
         """Do what is decided."""
 
 
+@attrs.define
+class _Spent:
+    at: datetime
+    cost: Decimal
+
+
 SleeperT = TypeVar("SleeperT", bound=Sleeper)
+
+
+NOBODY_KEEPS: Final = Caution(longest=timedelta(0), upgrades=False)
+"""Of a conversation that rests, nothing is kept warm."""
 
 
 class _BaseKeeper(Generic[SleeperT]):
@@ -110,22 +120,32 @@ class _BaseKeeper(Generic[SleeperT]):
             pace: How much faster than real time that clock runs.
             on_event: Told of what failed.
         """
-        self.budget, self.habits, self.caution = budget, habits or Habits(), caution
+        self.budget, self.habits = budget, habits or Habits()
+        self._caution = attrs.evolve(caution, longest=min(caution.longest, budget.idle))
         self._clock, self._on_event = clock, on_event
         self._pace = pace
         self._heap: list[tuple[datetime, int, weakref.ref[SleeperT]]] = []
         self._latest: weakref.WeakKeyDictionary[SleeperT, int] = weakref.WeakKeyDictionary()
         self._order = count()
-        self._spent: deque[tuple[datetime, Decimal]] = deque()
+        self._spent: deque[_Spent] = deque()
         self._yields_until: datetime | None = None
         self._latency = timedelta(0)
         self._is_paused = self._is_closed = False
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """What this kind of keeper needs besides."""
+
+    @property
+    def caution(self) -> Caution:
+        """Within which bounds it keeps conversations warm: not at all once it is closed."""
+        return NOBODY_KEEPS if self._is_closed else self._caution
 
     @property
     def spent(self) -> Decimal:
         """Dollars spent within the last hour."""
         hour_ago = self._clock() - timedelta(hours=1)
-        return sum((cost for at, cost in tuple(self._spent) if at > hour_ago), start=Decimal(0))
+        return sum((spent.cost for spent in tuple(self._spent) if spent.at > hour_ago), start=Decimal(0))
 
     def _add(self, sleeper: SleeperT) -> bool:
         """Look at a conversation when its time has come; tells whether it has one."""
@@ -136,7 +156,8 @@ class _BaseKeeper(Generic[SleeperT]):
         return due is not None
 
     def _next(self, at: datetime) -> tuple[SleeperT | None, datetime | None]:
-        """The next conversation to keep warm, or else when to look again, if there is anything to wait for."""
+        """The next conversation to keep warm, or else when to look again, if there is anything to wait for. What it
+        should cost is set aside."""
         while self._heap and not self._is_paused:
             due, number, reference = self._heap[0]
             if due - self._lead(at) > at:
@@ -145,14 +166,18 @@ class _BaseKeeper(Generic[SleeperT]):
             sleeper = reference()
             if sleeper is None or self._latest.get(sleeper) != number:
                 continue
-            decision = sleeper.decision
+            try:
+                decision = sleeper.decision
+            except Exception as error:  # noqa: BLE001 - one of them must not end the work for all
+                self._tell(error)
+                continue
             when = None if decision.due is None else self._allowed_at(decision.cost, at)
             if when is None:
                 sleeper.left_to_lapse()
             elif when > at:
                 heappush(self._heap, (when, number, reference))
             else:
-                self._spent.append((at, decision.cost))
+                self._spent.append(_Spent(at, decision.cost))
                 return sleeper, None
         return None, None
 
@@ -162,14 +187,21 @@ class _BaseKeeper(Generic[SleeperT]):
 
     def _allowed_at(self, cost: Decimal, at: datetime) -> datetime | None:
         """When the budget and the API's limits allow it; `None` if the hour's dollars are spent."""
-        while self._spent and self._spent[0][0] <= at - timedelta(hours=1):
+        while self._spent and self._spent[0].at <= at - timedelta(hours=1):
             self._spent.popleft()
-        if sum((spent for _, spent in self._spent), start=cost) > self.budget.per_hour:
+        if sum((spent.cost for spent in self._spent), start=cost) > self.budget.per_hour:
             return None
         when = max(at, self._yields_until or at)
         if len(self._spent) >= self.budget.per_minute:
-            when = max(when, self._spent[-self.budget.per_minute][0] + timedelta(minutes=1))
+            when = max(when, self._spent[-self.budget.per_minute].at + timedelta(minutes=1))
         return when
+
+    def _billed(self, spent: "_Spent", turn: Turn | None) -> None:
+        """What it did cost, in the place of what it should have: an entry that was gone is written again."""
+        if turn is None:
+            spent.cost = Decimal(0)
+        elif turn.costs.paid is not None:
+            spent.cost = turn.costs.paid
 
     def _seconds_until(self, when: datetime | None) -> float | None:
         """How long to wait, in real time."""
@@ -183,16 +215,21 @@ class _BaseKeeper(Generic[SleeperT]):
         """The API is at its limit: send nothing for as long as it says, or a minute."""
         after = headers.get("retry-after", "")
         wait = timedelta(seconds=int(after)) if after.isdigit() else _YIELDING
-        self._yields_until = self._clock() + wait
+        until = self._clock() + wait
+        self._yields_until = max(until, self._yields_until or until)
 
     def _failed(self, sleeper: SleeperT, error: BaseException) -> None:
-        sleeper.left_to_lapse()
+        with suppress(Exception):
+            sleeper.left_to_lapse()
         response = getattr(error, "response", None)
         if response is not None and response.status_code == _RATE_LIMITED:
             self.yield_to_others(response.headers)
         if isinstance(error, Exception):
-            with suppress(Exception):
-                self._on_event(HelperFailed("keeping", error))
+            self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        with suppress(Exception):
+            self._on_event(HelperFailed("keeping", error))
 
 
 _keepers: "weakref.WeakSet[Keeper]" = weakref.WeakSet()
@@ -209,13 +246,10 @@ class Keeper(_BaseKeeper[SyncSleeper]):
     The thread starts with the first conversation that rests; after a fork of the process, the child starts its own.
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def _prepare(self) -> None:
         self._changed = Condition()
         self._thread: Thread | None = None
         _keepers.add(self)
-
-    __init__.__doc__ = _BaseKeeper.__init__.__doc__
 
     def watch(self, sleeper: SyncSleeper) -> None:
         """Keep a conversation warm that rests from now on, as long as it should be."""
@@ -262,7 +296,8 @@ class Keeper(_BaseKeeper[SyncSleeper]):
                 if sleeper is None:
                     self._changed.wait(self._seconds_until(when))
                     continue
-            self._send(sleeper)
+                spent = self._spent[-1]
+            self._send(sleeper, spent)
             del sleeper
 
     def _lead(self, at: datetime) -> timedelta:
@@ -270,10 +305,11 @@ class Keeper(_BaseKeeper[SyncSleeper]):
         soon = sum(1 for due, _, _ in self._heap if due <= at + _LONGEST_LEAD)
         return min(_LONGEST_LEAD, self._latency * soon)
 
-    def _send(self, sleeper: SyncSleeper) -> None:
+    def _send(self, sleeper: SyncSleeper, spent: "_Spent") -> None:
         began = self._clock()
         try:
             turn = sleeper.keep_alive()
+            self._billed(spent, turn)
             self._lasted(self._clock() - began)
         except BaseException as error:  # noqa: BLE001 - the thread outlives whatever a client raises
             self._failed(sleeper, error)
@@ -296,13 +332,10 @@ class AsyncKeeper(_BaseKeeper[AsyncSleeper]):
     ```
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def _prepare(self) -> None:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._sending: set[asyncio.Task[None]] = set()
-
-    __init__.__doc__ = _BaseKeeper.__init__.__doc__
 
     def watch(self, sleeper: AsyncSleeper) -> None:
         """Keep a conversation warm that rests from now on, as long as it should be."""
@@ -327,7 +360,7 @@ class AsyncKeeper(_BaseKeeper[AsyncSleeper]):
         """Send nothing more, and wait a second at most for what is on its way."""
         self._is_closed = True
         self._heap.clear()
-        if self._task is not None:
+        if self._task is not None and self._task.get_loop() is asyncio.get_running_loop():
             self._task.cancel()
             await asyncio.wait([self._task, *self._sending], timeout=_SHUTDOWN)
 
@@ -345,15 +378,16 @@ class AsyncKeeper(_BaseKeeper[AsyncSleeper]):
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), self._seconds_until(when))
                 continue
-            sending = asyncio.create_task(self._send(sleeper))
+            sending = asyncio.create_task(self._send(sleeper, self._spent[-1]))
             self._sending.add(sending)
             sending.add_done_callback(self._sending.discard)
             del sleeper, sending
 
-    async def _send(self, sleeper: AsyncSleeper) -> None:
+    async def _send(self, sleeper: AsyncSleeper, spent: "_Spent") -> None:
         began = self._clock()
         try:
             turn = await sleeper.keep_alive()
+            self._billed(spent, turn)
             self._lasted(self._clock() - began)
         except Exception as error:  # noqa: BLE001 - the task outlives whatever a client raises
             self._failed(sleeper, error)

@@ -256,8 +256,7 @@ class CacheMiddleware(Middleware):
             attempt.body = self._books.threaded(body, prompt)
             return attempt
         attempt.lineage = lineage = self._lineage(prompt)
-        if lineage.nap is not None:
-            lineage.nap.rest.is_over = True
+        attempt.rested = None if lineage.nap is None else lineage.nap.ended()
         attempt.track = self._habits.came(lineage.track, attempt.at)
         lineage.books.compare_heads(*self._heads_of(body, prompt))
         attempt.books = lineage.books
@@ -384,6 +383,7 @@ class _Attempt:
     ledger: Ledger | None = None
     track: Track = attrs.field(factory=Track)
     nap: Nap | None = None
+    rested: Rest | None = None
     call_next: object = None
     is_over: bool = False
 
@@ -457,8 +457,7 @@ class _Attempt:
         if self.turn is not None and not self.is_over:
             self.is_over = True
             self._add(self.turn, self.name)
-            rested = None if self.lineage.nap is None else self.lineage.nap.rest
-            outcome = None if rested is None else rested.outcome(self.turn.actual.read, self.at)
+            outcome = None if self.rested is None else self.rested.outcome(self.turn.actual.read, self.at)
             if outcome is not None:
                 self.books.tell(outcome)
             if self.ledger is not None:

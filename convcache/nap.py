@@ -17,11 +17,11 @@ from convcache.books import Books, Clock
 from convcache.core.events import KeptWarm, Turn, WarmthEnded
 from convcache.core.ledger import Ledger
 from convcache.core.planner import Plan
-from convcache.core.refresh import Caution, Decision
+from convcache.core.refresh import LAPSE, Caution, Decision
 from convcache.core.usage import Bill
 from convcache.habits import Habits
 from convcache.observe import keep_alive_span
-from convcache.resting import Rest, repeated
+from convcache.resting import KEEP_ALIVE_TIMEOUT, Rest, repeated
 from convcache.taps import derived
 
 Add = Callable[[Turn], None]
@@ -32,8 +32,8 @@ class Nap:
     """What a keeper needs of a conversation that it knows by its requests alone. Its reply is not at hand, so there is
     no upgrade."""
 
-    rest: Rest
-    original: APIRequest
+    rest: Rest | None
+    original: APIRequest | None
     call_next: Callable[[APIRequest], Any]
     books: Books
     ledger: Ledger
@@ -46,24 +46,37 @@ class Nap:
     @property
     def decision(self) -> Decision:
         """What to do about it, and when."""
+        if self.rest is None:
+            return LAPSE
         return self.rest.decision(self.habits, self.caution, self.clock(), allowance=self.allowance)
 
     def left_to_lapse(self) -> None:
         """It is not kept warm any more."""
-        if self.rest.sent and not self.rest.is_over:
-            self.books.tell(WarmthEnded(self.rest.sent, self.rest.spent, Decimal(0)))
-        self.rest.is_over = True
+        rest = self.ended()
+        if rest is not None and rest.sent:
+            self.books.tell(WarmthEnded(rest.sent, rest.spent, Decimal(0)))
 
-    def _again(self, at: datetime) -> tuple[APIRequest, Plan]:
-        plan = self.ledger.repeat(self.rest.plan, self.books.scope.warm, at=at)
-        body = plan.marked(repeated(self.rest.request))
-        return derived(self.original, body=body, in_one_piece=True), plan
+    def ended(self) -> Rest | None:
+        """It rests no more: nothing of its request is held any longer. Tells how it rested."""
+        rest, self.rest, self.original = self.rest, None, None
+        if rest is not None:
+            rest.is_over = True
+        return rest
+
+    def _again(self, at: datetime) -> tuple[APIRequest, Plan] | None:
+        rest, original = self.rest, self.original
+        if rest is None or original is None or self.decision.due is None:
+            return None
+        plan = self.ledger.repeat(rest.plan, self.books.scope.warm, at=at)
+        body = plan.marked(repeated(rest.request))
+        return derived(original, body=body, in_one_piece=True, timeout=KEEP_ALIVE_TIMEOUT), plan
 
     def _answered(self, plan: Plan, reply: bytes, at: datetime) -> Turn | None:
         bill = Bill.of(json.loads(reply)["usage"])
         self.ledger, turn = self.books.settle_keep_alive(self.ledger, plan, bill, at=at)
         if turn is not None:
-            self.rest.warmed(bill.prompt, turn.costs.paid, at, is_upgrade=False)
+            if self.rest is not None:
+                self.rest.warmed(bill.prompt, turn.costs.paid, at, is_upgrade=False)
             self.add(turn)
             self.books.tell(KeptWarm("keep_alive", turn))
         return turn
@@ -78,7 +91,10 @@ class SyncNap(Nap):
         Raises:
             httpx2.HTTPStatusError: The API answered with an error.
         """
-        request, plan = self._again(at := self.clock())
+        again = self._again(at := self.clock())
+        if again is None:
+            return None
+        request, plan = again
         with keep_alive_span():
             response: APIResponse[Any] = self.call_next(request)
             response.http_response.raise_for_status()
@@ -92,7 +108,10 @@ class AsyncNap(Nap):
 
     async def keep_alive(self) -> Turn | None:
         """Send the request once more; see `SyncNap.keep_alive`."""
-        request, plan = self._again(at := self.clock())
+        again = self._again(at := self.clock())
+        if again is None:
+            return None
+        request, plan = again
         with keep_alive_span():
             response: AsyncAPIResponse[Any] = await self.call_next(request)
             response.http_response.raise_for_status()

@@ -14,6 +14,9 @@ from convcache.core.refresh import LAPSE, Caution, Decision, Idle, decide
 from convcache.core.usage import Usage
 from convcache.habits import Habits, Track
 
+KEEP_ALIVE_TIMEOUT: Final = 30.0
+"""Seconds that a keep-alive may take. It is not tried again: the next request of the conversation finds out."""
+
 _FORCED: Final = frozenset({"any", "tool"})
 
 
@@ -33,6 +36,9 @@ class Rest:
         first_ttl: How long it lived to begin with.
         sent: How many keep-alives and upgrades were sent.
         spent: Dollars spent on them.
+        hour_tokens: A shorter prefix that is held for an hour.
+        hour_expires: When that one lapses.
+        is_sending: Whether a keep-alive or an upgrade is on its way.
         is_over: Whether it rests no more: its next request is on its way, or it cannot be kept warm.
     """
 
@@ -47,6 +53,9 @@ class Rest:
     first_ttl: Ttl = attrs.field(default=attrs.Factory(lambda self: self.ttl, takes_self=True))
     sent: int = 0
     spent: Decimal = Decimal(0)
+    hour_tokens: int = 0
+    hour_expires: datetime | None = None
+    is_sending: bool = False
     is_over: bool = False
 
     @classmethod
@@ -74,7 +83,13 @@ class Rest:
         entry = None if tail is None else warm.warm(tail.digest, started)
         if plan is None or entry is None or not can_be_repeated(request):
             return None
+        nodes = plan.prompt.nodes
+        marked = (warm.warm(nodes[point.index].digest, started) for point in plan.breakpoints[:-1])
+        hours = [held for held in marked if held is not None and held.ttl == "1h"]
+        hour = max(hours, key=lambda held: held.tokens, default=None)
         return cls(
+            hour_tokens=0 if hour is None or entry.ttl == "1h" else hour.tokens,
+            hour_expires=None if hour is None or entry.ttl == "1h" else hour.expires,
             request=request,
             plan=plan,
             started=started,
@@ -99,6 +114,8 @@ class Rest:
             ttl=self.ttl,
             expires=self.expires,
             reply=self.reply if upgrades else None,
+            hour_tokens=self.hour_tokens,
+            hour_expires=self.hour_expires,
         )
         gaps = habits.gaps(pause.moment, self.track.own)
         decision = decide(idle, gaps, prices, at=at, caution=attrs.evolve(caution, upgrades=upgrades))
@@ -136,6 +153,8 @@ class Rest:
         self.spent += cost or Decimal(0)
         if not self.was_held(usage.read):
             self.is_over = True
+        if self.hour_expires is not None:
+            self.hour_expires = at + TTL["1h"]
         if is_upgrade:
             self.tokens, self.ttl, self.reply = usage.cached, "1h", None
         self.expires = at + TTL[self.ttl]
@@ -148,6 +167,7 @@ _NEARLY: Final = 0.95
 def can_be_repeated(request: Json) -> bool:
     """Whether the API takes this request with `max_tokens: 0` and nothing else changed (prompt-caching page,
     pre-warming): anything else would be another key."""
+    request = {**request, **(request.get("extra_body") or {})}
     thinking, choice = request.get("thinking") or {}, request.get("tool_choice") or {}
     return (
         thinking.get("type") != "enabled"
@@ -168,4 +188,9 @@ def speaks(request: Json) -> bool:
 
 def repeated(request: Json) -> dict[str, Any]:
     """The request that reads the same prefix and asks for no reply."""
-    return {**{name: value for name, value in request.items() if name != "stream"}, "max_tokens": 0}
+    kept = {name: value for name, value in request.items() if name not in {"stream", "timeout"}}
+    if extra := kept.get("extra_body"):
+        kept["extra_body"] = {
+            name: value for name, value in extra.items() if name not in {"max_tokens", "stream"}
+        }
+    return {**kept, "max_tokens": 0}

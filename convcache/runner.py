@@ -5,9 +5,9 @@ comes back. A shell: what a turn is made of, and what its reply changes, is in `
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import attrs
 from anthropic import APIRequest, APIResponse, AsyncAPIResponse, AsyncCallNext, CallNext, Middleware, NotGiven
@@ -15,6 +15,7 @@ from anthropic.lib.streaming import BetaMessageStream
 
 from convcache.books import REFUSING_STATUSES, left_alone
 from convcache.core.blocks import Json
+from convcache.core.transcript import Transcript
 from convcache.core.usage import UsageMeter
 from convcache.core.wire import in_json
 from convcache.request import Reply
@@ -38,6 +39,7 @@ class TurnsOf(Middleware):
         """
         self._state, self._besides = state, besides
         self._handed, self._sent = list(handed), list(sent)
+        self._since = state.transcript
 
     def handle(self, request: APIRequest, call_next: CallNext) -> APIResponse[Any]:
         """Pass a request on as a turn; see `anthropic.Middleware`."""
@@ -45,8 +47,7 @@ class TurnsOf(Middleware):
         if turn is None:
             return call_next(request)
         while (leader := self._state.ahead_of(turn.pending)) is not None:
-            leader.wait(self._state.max_wait)
-            self._state.planned_again(turn.pending)
+            self._state.waited(turn.pending, leader.wait(self._state.patience(turn.pending)))
         with left_alone(), turn.letting_go():
             response = call_next(turn.request)
             if turn.may_be_refused(response) and turn.gives_up(said := response.read()):
@@ -54,7 +55,7 @@ class TurnsOf(Middleware):
                 turn.refused(response, said)
         turn.response = response.http_response
         if not response.http_response.is_success:
-            self._state.let_go(turn.pending)
+            turn.failed(response)
         elif not request.stream:
             turn.answered(json.loads(response.read()))
         return response
@@ -65,8 +66,8 @@ class TurnsOf(Middleware):
         if turn is None:
             return await call_next(request)
         while (leader := self._state.ahead_of(turn.pending)) is not None:
-            await leader.wait_async(self._state.max_wait)
-            self._state.planned_again(turn.pending)
+            waited = await leader.wait_async(self._state.patience(turn.pending))
+            self._state.waited(turn.pending, waited)
         with left_alone(), turn.letting_go():
             response = await call_next(turn.request)
             if turn.may_be_refused(response) and turn.gives_up(said := await response.read()):
@@ -74,7 +75,7 @@ class TurnsOf(Middleware):
                 turn.refused(response, said)
         turn.response = response.http_response
         if not response.http_response.is_success:
-            self._state.let_go(turn.pending)
+            turn.failed(response)
         elif not request.stream:
             turn.answered(json.loads(await response.read()))
         return response
@@ -85,8 +86,15 @@ class TurnsOf(Middleware):
             return None
         if body.get("tools") == self._handed:
             body = {**body, "tools": self._sent}
-        pending = self._state.followed(body, besides=self._besides)
-        return _Turn(self._state, request, pending)
+        pending = self._state.followed(body, besides=self._besides, since=self._since)
+        return _Turn(self._state, request, pending, left=self._left)
+
+    def _left(self, transcript: Transcript) -> None:
+        """Where the loop's last turn has left the history."""
+        self._since = transcript
+
+
+RATE_LIMITED: Final = 429
 
 
 @attrs.define
@@ -96,6 +104,7 @@ class _Turn:
     state: ConversationState
     original: APIRequest
     pending: Pending
+    _left: Callable[[Transcript], None]
     meter: UsageMeter = attrs.field(factory=UsageMeter)
     events: list[Any] = attrs.field(factory=list)
     response: Any = None
@@ -120,6 +129,11 @@ class _Turn:
     def may_be_refused(self, response: APIResponse[Any] | AsyncAPIResponse[Any]) -> bool:
         return response.status_code in REFUSING_STATUSES
 
+    def failed(self, response: APIResponse[Any] | AsyncAPIResponse[Any]) -> None:
+        if response.status_code == RATE_LIMITED:
+            self.state.limited(response.headers)
+        self.state.let_go(self.pending)
+
     def gives_up(self, said: bytes) -> bool:
         return self.state.recovers_from(self.pending, said.decode(errors="replace"))
 
@@ -130,7 +144,7 @@ class _Turn:
     def answered(self, message: Mapping[str, Any]) -> None:
         """A whole reply."""
         reply = Reply(message["content"], message["stop_reason"], message["usage"])
-        self.state.ended(self.pending, reply=reply)
+        self._left(self.state.ended(self.pending, reply=reply))
 
     def feed(self, event: Any) -> None:
         """Take an event of a stream."""
@@ -148,9 +162,9 @@ class _Turn:
             stream = BetaMessageStream(
                 cast("Any", _Replay(self.events, self.response)), output_format=NotGiven()
             )
-            self.state.ended(self.pending, reply=Reply.of(stream.get_final_message()))
+            self._left(self.state.ended(self.pending, reply=Reply.of(stream.get_final_message())))
         elif self.meter.bill is not None:
-            self.state.ended(self.pending, bill=self.meter.bill)
+            self._left(self.state.ended(self.pending, bill=self.meter.bill))
         self.state.let_go(self.pending)
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from datetime import datetime, timedelta
 from decimal import Decimal
+from math import inf
 from threading import Lock
 from typing import Any, Final, Self, get_args
 
@@ -26,9 +27,10 @@ from convcache.core.prompt import Node, Prompt
 from convcache.core.refresh import LAPSE, Action, Caution, Decision, lifetime
 from convcache.core.transcript import Transcript
 from convcache.core.usage import Bill, Costs, Usage
-from convcache.errors import SystemMessagesRefusedError, TurnInProgressError
+from convcache.errors import InvalidationRefusedError, SystemMessagesRefusedError, TurnInProgressError
 from convcache.gate import Gate, Leader
-from convcache.habits import Habits, Pause, Track
+from convcache.habits import Pause, Track
+from convcache.keeper import NOBODY_KEEPS, AsyncKeeper, Keeper
 from convcache.request import (
     Reply,
     RequestOptions,
@@ -67,8 +69,10 @@ class Pending:
         leader: Its place at the head of those that share a cold prefix, while it has one.
         turn: The booking, once there is one.
         is_final: Whether no other turn will come.
+        waited: How long it has waited for others.
         rested: How the conversation rested before it.
         besides: What its request has besides its body, where that is a loop's of somebody else's.
+        base: The history of the conversation when such a loop sent it.
     """
 
     request: dict[str, Any]
@@ -80,8 +84,31 @@ class Pending:
     leader: Leader | None = None
     turn: Turn | None = None
     is_final: bool = False
+    waited: timedelta = timedelta(0)
     rested: Rest | None = None
     besides: Mapping[str, Any] = attrs.field(factory=dict)
+    base: Transcript | None = None
+
+
+@attrs.frozen
+class _Waiting:
+    """A change of the history that waits.
+
+    Attributes:
+        change: Makes it.
+        when: When it is to be made.
+        turns: How many turns the conversation must have for it to be worth weighing again, while the cache is warm.
+    """
+
+    change: Change
+    when: When
+    turns: float
+
+    @classmethod
+    def of(cls, change: Change, when: When, weighed: Edit) -> "_Waiting":
+        if when == "cold" or weighed.price is None or not weighed.saving or weighed.saving < 0:
+            return cls(change, when, inf)
+        return cls(change, when, float(weighed.price / weighed.saving))
 
 
 @attrs.frozen
@@ -105,7 +132,10 @@ _PLACEHOLDER: Final = {"role": "user", "content": [{"type": "text", "text": "."}
 _TYPICAL_REPLY: Final = 300
 """Tokens of a reply that has not come yet."""
 
-_NOBODY_KEEPS: Final = Caution(upgrades=False)
+_OF_NO_KEY: Final = frozenset(
+    {"betas", "extra_headers", "max_tokens", "messages", "metadata", "stop_sequences", "stream", "timeout"}
+)
+"""Arguments that are no part of the cache's key."""
 
 
 class ConversationState:
@@ -119,16 +149,14 @@ class ConversationState:
         options: Mapping[str, Any],
         messages: Iterable[object],
         clock: Clock,
-        habits: Habits | None = None,
-        caution: Caution | None = None,
-        allowance: Decimal | None = None,
+        keeper: Keeper | AsyncKeeper | None = None,
     ) -> None:
         self._books = books
-        self._habits = habits or books.scope.habits
-        self._caution, self._allowance = caution, allowance
+        self._keeper = keeper
+        self._habits = books.scope.habits if keeper is None else keeper.habits
         self._track, self._backs_off = Track(), False
         self._rest: Rest | None = None
-        self.on_rest: Callable[[], None] = _nothing
+        self.on_rest: Callable[[], Callable[[], None] | None] = _nobody
         self._fields = {**checked(fields, TurnOptions), **checked(options, RequestOptions)}
         self._clock = clock
         self._transcript = Transcript.adopting(plain(messages))
@@ -136,7 +164,7 @@ class ConversationState:
         self._runnable = _by_name(fields["tools"])
         self._kept = Growing[_KeptTurn]()
         self._pins: tuple[Node, ...] = ()
-        self._edits: tuple[tuple[Change, When], ...] = ()
+        self._edits: tuple[_Waiting, ...] = ()
         self._parting: int | None = None
         self._gate = Gate()
         self._ledger = books.opened()
@@ -176,6 +204,8 @@ class ConversationState:
         with self._alone():
             self._fields = {**self._fields, **checked(options, TurnOptions)}
             self._runnable = {**self._runnable, **_by_name(options.get("tools") or ())}
+            if options.keys() - _OF_NO_KEY:
+                self._rest_is_over()
 
     def note(self, text: str) -> None:
         """Stage a note to the model."""
@@ -210,6 +240,7 @@ class ConversationState:
                 self._transcript = self._transcript.aside(*blocks)
             else:
                 self._fields = {**self._fields, "tools": tools}
+                self._rest_is_over()
 
     def pin(self) -> None:
         """Keep a breakpoint at the end of the last kept turn."""
@@ -228,26 +259,33 @@ class ConversationState:
             edit = self._weighed(transcript)
             if when == "now" or self._is_time(edit, when):
                 return self._make(edit, transcript)
-            self._edits = (*self._edits, (change, when))
+            self._edits = (*self._edits, _Waiting.of(change, when, edit))
             return edit
 
-    def _make_edits(self) -> None:
-        """The changes of the history that were waiting, as far as their time has come."""
+    def _make_edits(self) -> bool:
+        """The changes of the history that were waiting, as far as their time has come; tells whether one was made."""
+        before = self._transcript
         waiting, self._edits = self._edits, ()
-        for change, when in waiting:
+        for edit in waiting:
+            if not self._is_cold() and len(self._kept) < edit.turns:
+                self._edits = (*self._edits, edit)
+                continue
             with self._books.failing_open("editing"):
-                if when == "cold" and not self._is_cold():
-                    self._edits = (*self._edits, (change, when))
-                    continue
-                transcript = self._edited(change)
-                if self._is_time(edit := self._weighed(transcript), when):
-                    self._make(edit, transcript)
+                transcript = self._edited(edit.change)
+                weighed = self._weighed(transcript)
+                if self._is_time(weighed, edit.when):
+                    self._make(weighed, transcript)
                 else:
-                    self._edits = (*self._edits, (change, when))
+                    self._edits = (*self._edits, _Waiting.of(edit.change, edit.when, weighed))
+        return self._transcript is not before
 
     def _edited(self, change: Change) -> Transcript:
-        copies = [deepcopy(unmarked(message)) for message in self._transcript.sent]
-        return self._transcript.edited(plain(change(copies)))
+        changed: object = change([deepcopy(unmarked(message)) for message in self._transcript.sent])
+        if not isinstance(changed, (list, tuple)):
+            raise TypeError(
+                f"a change gives the list of messages that should be, not {type(changed).__name__}"
+            )
+        return self._transcript.edited(plain(changed))
 
     def _weighed(self, transcript: Transcript) -> Edit:
         """What a change costs now: what the next request would cost with it and without."""
@@ -272,13 +310,15 @@ class ConversationState:
         return self._is_cold() or (when == "pays" and edit.pays(requests=len(self._kept)))
 
     def _is_cold(self) -> bool:
-        last = self._ledger.last
-        return last is None or last.lapsed(self._clock())
+        """Whether nothing of the history is held that a change would lose."""
+        tail = next((kept.tail for kept in reversed(self._kept) if kept.tail is not None), None)
+        return tail is None or self._books.scope.warm.warm(tail.digest, self._clock()) is None
 
     def _make(self, edit: Edit, transcript: Transcript) -> Edit:
         if len(transcript.turns) != len(self._kept):
             self._kept = Growing()
         self._transcript, self._prompt, self._parting = transcript, None, None
+        self._rest_is_over()
         self._books.tell(HistoryEdited(done := attrs.evolve(edit, done=True)))
         return done
 
@@ -286,6 +326,7 @@ class ConversationState:
         """Forget the last turns."""
         with self._alone():
             self._transcript = self._transcript.rewound(turns)
+            self._rest_is_over()
             self._kept = self._kept.first(len(self._kept) - turns)
             if self._parting is not None and self._parting > len(self._transcript.messages):
                 self._parting = None
@@ -297,8 +338,10 @@ class ConversationState:
         fork = object.__new__(type(self))
         fork.__dict__.update(self.__dict__)
         fork._ledger = attrs.evolve(self._ledger, total=Usage(), costs=Costs())
+        # The pause is its parent's: a fork says nothing of when a conversation goes on.
+        fork._track = attrs.evolve(self._track, pause=None)
         fork._busy, fork._booking = Lock(), Lock()
-        fork._rest, fork.on_rest = None, _nothing
+        fork._rest, fork.on_rest = None, _nobody
         return fork
 
     @contextmanager
@@ -307,18 +350,30 @@ class ConversationState:
     ) -> Iterator[Pending]:
         """A turn, from its request to its end. What is not kept in between leaves no trace in the history."""
         with self._alone():
-            self._make_edits()
             request = self.request(content, options, context=context)
+            if self._make_edits():
+                request = self.request(content, options, context=context)
             pending = self._start(request, self._transcript, final=final)
             try:
                 yield pending
             finally:
-                self.let_go(pending)
+                self._over(pending)
+
+    def _over(self, pending: Pending) -> None:
+        """Whatever became of a turn: nobody waits for it, and if it came to nothing, all is as it was."""
+        self.let_go(pending)
+        rest = pending.rested
+        came_to_nothing = pending.turn is None or pending.request.get("max_tokens") == 0
+        if came_to_nothing and rest is not None and self._rest is None:
+            rest.is_over, self._rest = False, rest
+            self._tell_keeper()
 
     def ahead_of(self, pending: Pending) -> Leader | None:
         """Whom a turn should wait for; nobody, if it goes first, if nobody goes before it, or if it has waited."""
-        policy, waited = self._books.policy, self._clock() - pending.began
-        if policy.fan_out == "off" or policy.observing or pending.plan is None or waited >= policy.max_wait:
+        policy = self._books.policy
+        if policy.fan_out == "off" or policy.observing or pending.plan is None:
+            return None
+        if self.patience(pending) <= timedelta(0):
             return None
         gate = self._books.scope.gate if policy.fan_out == "all" else self._gate
         with self._books.failing_open("planning"):
@@ -326,14 +381,14 @@ class ConversationState:
             return ahead
         return None
 
-    def planned_again(self, pending: Pending) -> None:
-        """After a wait the cache is another."""
-        self._place(pending, self._clock())
+    def patience(self, pending: Pending) -> timedelta:
+        """How much longer a turn waits for others."""
+        return self._books.policy.max_wait - pending.waited
 
-    @property
-    def max_wait(self) -> timedelta:
-        """How long a turn waits for another one at most."""
-        return self._books.policy.max_wait
+    def waited(self, pending: Pending, time: timedelta) -> None:
+        """After a wait the cache is another. What there is to tell of the request was told before."""
+        pending.waited += time
+        self._place(pending, self._clock(), is_told=True)
 
     def begun(self, pending: Pending, bill: Bill | None) -> None:
         """The reply has begun: what was written can be read by others."""
@@ -357,23 +412,40 @@ class ConversationState:
             self._make_edits()
             return self.request(content, options, context=context)
 
-    def followed(self, request: dict[str, Any], *, besides: Mapping[str, Any]) -> Pending:
-        """A turn of such a loop, with what its requests have besides their bodies."""
+    @property
+    def transcript(self) -> Transcript:
+        """The history."""
+        return self._transcript
+
+    def followed(self, request: dict[str, Any], *, besides: Mapping[str, Any], since: Transcript) -> Pending:
+        """A turn of such a loop, with what its requests have besides their bodies.
+
+        Raises:
+            TurnInProgressError: The conversation has gone on besides the loop, which knows nothing of that.
+        """
         with self._alone():
+            if self._transcript is not since:
+                raise TurnInProgressError
             transcript = self._transcript.followed(request["messages"])
             messages = transcript.sent.plus(transcript.staged.messages)
             pending = self._start({**request, "messages": messages}, transcript)
-            pending.besides = besides
+            pending.besides, pending.base = besides, since
             return pending
 
-    def ended(self, pending: Pending, *, reply: Reply | None = None, bill: Bill | None = None) -> None:
+    def ended(self, pending: Pending, *, reply: Reply | None = None, bill: Bill | None = None) -> Transcript:
         """The end of such a turn: with its whole reply, or with what it was billed until nobody read on."""
         with self._alone():
-            if reply is not None:
+            if reply is not None and pending.base is self._transcript:
                 self.answered(pending, reply)
+            elif reply is not None:
+                # The conversation has gone on meanwhile, and that is what is kept. The loop is told when it goes on.
+                self.settle(pending, Bill.of(reply.usage), kept=False)
+                self._over(pending)
+                return pending.transcript
             elif bill is not None:
                 self.settle(pending, bill, kept=False)
-        self.let_go(pending)
+            self._over(pending)
+            return self._transcript
 
     def runnable_tools(self, request: Mapping[str, Any]) -> list[Any]:
         """The tools of a request and those that came in by the way, as what the SDK can run where it can."""
@@ -385,6 +457,8 @@ class ConversationState:
         """The API is at its limit. Where that lasts for longer than five minutes, what is written for five minutes has
         lapsed when it is over, and is written again, against the same limit: so it is written for an hour."""
         self._books.limits_told(headers)
+        if self._keeper is not None:
+            self._keeper.yield_to_others(headers)
         last, after = self._ledger.last, headers.get("retry-after", "")
         waits = after.isdigit() and timedelta(seconds=int(after)) >= TTL["5m"]
         self._backs_off = waits or (last is not None and last.lapsed(self._clock()))
@@ -429,6 +503,8 @@ class ConversationState:
             if plan is None:
                 model = pending.request["model"]
                 self._ledger, pending.turn = self._books.settle_unplanned(self._ledger, model, bill, at=at)
+            elif pending.request.get("max_tokens") == 0:
+                self._ledger, pending.turn = self._books.settle_keep_alive(self._ledger, plan, bill, at=at)
             else:
                 self._ledger, pending.turn = self._books.settle(self._ledger, plan, bill, at=at)
                 self._prompt = plan.prompt
@@ -462,10 +538,8 @@ class ConversationState:
                     since=pending.started,
                     by_person=speaks(pending.request),
                 )
-            if self._rest is not None:
-                self._rest.is_over = True
-            self._rest = None
-            if not self._books.policy.observing:
+            self._rest_is_over()
+            if not (self._books.policy.observing or pending.is_final or self._is_another_key(pending)):
                 self._rest = Rest.of(
                     {**pending.besides, **pending.request},
                     pending.plan,
@@ -474,7 +548,29 @@ class ConversationState:
                     started=pending.started,
                     reply=None if reply is None or reply.stop_reason == "tool_use" else _tokens_of(reply),
                 )
-                self.on_rest()
+                self._tell_keeper()
+
+    def _tell_keeper(self) -> None:
+        tell = self.on_rest()
+        if tell is not None:
+            tell()
+
+    def _rest_is_over(self) -> None:
+        """What it holds is of no use any more."""
+        rest, self._rest = self._rest, None
+        if rest is not None:
+            rest.is_over = True
+            if rest.sent:
+                self._books.tell(WarmthEnded(rest.sent, rest.spent, Decimal(0)))
+
+    def _is_another_key(self, pending: Pending) -> bool:
+        """Whether a turn was sent with options for itself, so that the next one will not begin with its prompt."""
+        sent = {**pending.besides, **pending.request}
+        return any(
+            sent.get(name) != value
+            for name, value in self._fields.items()
+            if name not in _OF_NO_KEY and is_given(name, value)
+        ) or bool(sent.keys() - self._fields.keys() - _OF_NO_KEY)
 
     @property
     def decision(self) -> Decision:
@@ -482,18 +578,29 @@ class ConversationState:
         rest = self._rest
         if rest is None:
             return LAPSE
-        caution = self._caution or Caution()
-        return rest.decision(self._habits, caution, self._clock(), allowance=self._allowance)
+        keeper = self._keeper
+        caution = Caution() if keeper is None else keeper.caution
+        allowance = None if keeper is None else keeper.budget.per_pause
+        return rest.decision(self._habits, caution, self._clock(), allowance=allowance)
 
     @contextmanager
     def keeping_warm(self) -> Iterator["Warming | None"]:
-        """A keep-alive or an upgrade of the conversation that rests, whatever `decision` says; `None` if it rests
-        not, or nothing is worth sending. Its request of its own may start meanwhile, and waits for nothing."""
+        """A keep-alive or an upgrade of the conversation that rests, due or not; `None` if it does not rest, if nothing
+        is worth sending, or if one is on its way. Its own next request may start meanwhile, and waits for nothing."""
         rest = self._rest
         warming = None
-        with self._books.failing_open("keeping"):
-            warming = None if rest is None else self._warming(rest)
-        yield warming
+        with self._booking:
+            if rest is None or rest.is_sending:
+                rest = None
+            else:
+                rest.is_sending = True
+        try:
+            with self._books.failing_open("keeping"):
+                warming = None if rest is None else self._warming(rest)
+            yield warming
+        finally:
+            if rest is not None:
+                rest.is_sending = False
 
     def _warming(self, rest: Rest) -> "Warming | None":
         at, action = self._clock(), self.decision.action
@@ -502,6 +609,7 @@ class ConversationState:
         request = repeated(rest.request)
         if action == "upgrade" and (upgrade := self._upgrade(rest, at)) is not None:
             request, plan = upgrade
+            self._habits.upgraded(rest.model, rest, at)
         else:
             action, plan = "keep_alive", self._ledger.repeat(rest.plan, self._books.scope.warm, at=at)
         body = without_top_level_mark(plan.marked(request))
@@ -532,7 +640,6 @@ class ConversationState:
             rest.warmed(bill.prompt, cost, pending.began, is_upgrade=is_upgrade)
             if is_upgrade:
                 rest.request, rest.plan = pending.request, pending.plan or rest.plan
-                self._habits.upgraded(rest.model, rest, pending.began)
             if pending.turn is not None:
                 self._books.tell(KeptWarm(warming.action, pending.turn))
         return pending.turn
@@ -548,15 +655,15 @@ class ConversationState:
                     "the API pre-warms no request with a thinking budget, an output format or a forced tool"
                 )
             self._parting = self._parting or len(self._transcript.messages) or None
-            yield self._start(request, self._transcript)
+            pending = self._start(request, self._transcript)
+            try:
+                yield pending
+            finally:
+                self._over(pending)
 
     def left_to_lapse(self) -> None:
         """Nobody keeps it warm any more."""
-        rest = self._rest
-        if rest is not None and rest.sent:
-            self._books.tell(WarmthEnded(rest.sent, rest.spent, Decimal(0)))
-            rest.sent = 0
-        self._rest = None
+        self._rest_is_over()
 
     def request(
         self, content: object, options: Mapping[str, Any], *, context: object = None
@@ -593,21 +700,26 @@ class ConversationState:
         if rest is not None:
             rest.is_over, pending.rested = True, rest
         self._track = self._habits.came(self._track, pending.began)
-        self._place(pending, pending.began)
+        try:
+            self._place(pending, pending.began)
+        except InvalidationRefusedError:
+            self._over(pending)
+            raise
         return pending
 
-    def _place(self, pending: Pending, at: datetime) -> None:
+    def _place(self, pending: Pending, at: datetime, *, is_told: bool = False) -> None:
         """Plan the request as of now."""
         pending.started = at
         seen = as_sent(pending.request)
         prompt = None if seen is None else self._books.prompt(seen, self._ledger, grown_from=self._prompt)
         if prompt is not None:
-            before, self._head = self._head, Head.of(seen or {}, prompt)
-            self._books.compare_heads(before, self._head)
+            if not is_told:
+                before, self._head = self._head, Head.of(seen or {}, prompt)
+                self._books.compare_heads(before, self._head)
             landmarks = self._landmarks(prompt, pending.transcript)
             landmarks = attrs.evolve(landmarks, lifetime=self._lifetime(pending, prompt, landmarks, at))
             pending.plan, body = self._books.placed(
-                pending.request, prompt, self._ledger, at=at, landmarks=landmarks
+                pending.request, prompt, self._ledger, at=at, landmarks=landmarks, is_told=is_told
             )
             pending.body = body if pending.plan is None else without_top_level_mark(body)
 
@@ -617,10 +729,11 @@ class ConversationState:
             return None
         if self._backs_off:
             return "1h"
-        keeps = self._caution is not None and can_be_repeated(pending.request)
         prices = prompt.model.prices
-        if prices is None or not (keeps or self._habits.is_evident(self._track)):
+        if prices is None or not self._habits.is_evident(self._track):
             return "5m"
+        keeps = self._keeper is not None and can_be_repeated(pending.request)
+        caution = self._keeper.caution if keeps and self._keeper is not None else NOBODY_KEEPS
         with self._books.failing_open("planning"):
             plan = self._books.planned(pending.request, prompt, self._ledger, at=at, landmarks=landmarks)
             held = plan.hit is not None and self._books.scope.warm.warm(prompt.nodes[plan.hit].digest, at)
@@ -632,7 +745,7 @@ class ConversationState:
                 prices,
                 held=plan.forecast.read,
                 held_ttl=held.ttl if held else "5m",
-                caution=self._caution if keeps and self._caution is not None else _NOBODY_KEEPS,
+                caution=caution,
             )
         return "5m"
 
@@ -662,8 +775,8 @@ def _by_name(tools: Iterable[Any]) -> dict[str, Any]:
     return {str(tool.to_dict().get("name")): tool for tool in tools if is_runnable(tool)}
 
 
-def _nothing() -> None:
-    pass
+def _nobody() -> None:
+    """Nobody is told."""
 
 
 def _tokens_of(reply: Reply) -> int:

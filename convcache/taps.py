@@ -25,6 +25,7 @@ def derived(
     content: bytes | None = None,
     stream_cls: Any = None,
     in_one_piece: bool = False,
+    timeout: float | None = None,
 ) -> APIRequest:
     """The request with another body, as JSON or as the bytes of it, or with its reply in one piece. `APIRequest.copy`
     would deep-copy the old body first."""
@@ -33,6 +34,8 @@ def derived(
         options = options.model_copy(update={"json_data": None, "content": content})
     elif body is not None and body is not request.json:
         options = options.model_copy(update={"json_data": body})
+    if timeout is not None:
+        options = options.model_copy(update={"timeout": timeout})
     return APIRequest(
         options=options,
         cast_to=request.cast_to,

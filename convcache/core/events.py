@@ -138,8 +138,8 @@ class ContextNearlyFull:
 
 @attrs.frozen
 class HeadroomExceeded:
-    """A request is about to be sent that writes or pays more tokens than the API has said it takes for now. What is
-    read from the cache does not count.
+    """A request is about to be sent that writes or pays more tokens than the API has said it takes for now: with a
+    reply through `CacheMiddleware`, a stream, or a 429. What is read from the cache does not count.
 
     Attributes:
         tokens: What counts, as forecast.

@@ -110,7 +110,7 @@ class Ledger:
         _, turn, entries = self.settle(plan, bill, warm, at=at)
         turn = attrs.evolve(turn, costs=Costs(turn.costs.paid, Decimal(0)))
         last = self.last
-        if last is not None and bill.prompt.read:
+        if last is not None and bill.prompt.read and at > last.at:
             ttl = plan.breakpoints[-1].ttl if plan.breakpoints else last.ttl
             last = attrs.evolve(last, at=at, ttl=ttl)
         return attrs.evolve(self._booked(turn), last=last), turn, entries

@@ -5,10 +5,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from anthropic import InternalServerError
 
 from convcache import AsyncConversation, Conversation, Miss, Policy
 from convcache.core.events import KeptWarm, TurnSettled, WarmthEnded
 from convcache.core.rhythm import Rhythm
+from convcache.emulator import Fault
 from convcache.emulator.tokens import estimated_tokens
 from convcache.habits import Habits
 from convcache.keeper import AsyncKeeper, Keeper
@@ -81,10 +83,9 @@ def test_one_that_will_not_go_on_is_left_to_lapse(opened):
 
 
 def test_a_keep_alive_reads_all_and_the_next_turn_finds_it_warm(opened, emulator, events):
-    chat = opened(returning(minutes(9)))
+    chat = opened(returning(minutes(9)), tools=[TOOL])
     emulator.script(reply(call("a")))
-    chat.send("hello", tools=[TOOL])
-    chat.update(tools=[TOOL])
+    chat.send("hello")
     history = chat.messages
     emulator.clock.advance(minutes(4.75))
     turn = chat.keep_alive()
@@ -229,7 +230,7 @@ def test_what_a_keep_alive_would_have_to_change_is_left_to_lapse(opened, what):
     assert chat.decision.action == "lapse"
 
 
-def test_a_turn_that_starts_ends_the_rest(opened, emulator):
+def test_a_stream_rests_while_it_is_read(opened, emulator):
     chat = opened(returning(minutes(9)), policy=Policy(ttl="5m"))
     chat.send("hello")
     with chat.stream("more") as stream:
@@ -262,10 +263,89 @@ def test_a_conversation_that_will_not_go_on_does_not_pay_a_write(opened, emulato
     assert chat.turns[0].actual.written == 0
 
 
-def test_where_an_hour_pays_the_tail_is_written_for_an_hour(opened, emulator):
-    chat = opened(returning(minutes(50)), model="claude-opus-4-5", thinking={"type": "disabled"})
+def test_without_a_keeper_an_application_that_pauses_writes_for_an_hour(client, emulator):
+    """Nobody keeps it alive: five minutes would be written again in every turn."""
+    chat = Conversation(client, model=MODEL, max_tokens=500, system=LONG, clock=emulator.clock.now)
+    chat._state._habits = returning(minutes(9))
+    for _ in range(3):
+        chat.send("hello")
+        emulator.clock.advance(minutes(9))
+
+    assert chat.turns[0].actual.written_1h > 40_000
+    assert all(turn.actual.read > 40_000 for turn in chat.turns[1:])
+
+
+def test_a_closed_keeper_is_none(opened):
+    chat = opened(returning(minutes(9)))
+    chat._keeper.close()
     chat.send("hello")
-    assert chat.turns[0].actual.written > 0
+    assert chat.turns[0].actual.written_1h > 40_000
+    assert chat.decision.action == "lapse"
+
+
+USELESS = {
+    "another system prompt": lambda chat: chat.update(system="Another one."),
+    "a rewind": lambda chat: chat.rewind(),
+    "an edit": lambda chat: chat.edit(list, when="now"),
+    "another model for one turn": lambda chat: chat.send("once", model="claude-opus-4-8"),
+    "the last turn": lambda chat: chat.send("bye", final=True),
+}
+
+
+@pytest.mark.parametrize("what", USELESS)
+def test_what_the_next_turn_will_not_read_is_not_kept_warm(opened, what):
+    chat = opened(returning(minutes(9)), policy=Policy(ttl="5m"))
+    chat.send("hello")
+    assert chat.decision.action != "lapse"
+    USELESS[what](chat)
+    assert chat.decision.action == "lapse"
+    assert chat.keep_alive() is None
+
+
+def test_a_turn_that_came_to_nothing_leaves_the_rest_as_it_was(opened, emulator):
+    chat = opened(returning(minutes(9)), policy=Policy(ttl="5m"))
+    chat.send("hello")
+    before = chat.decision
+    emulator.fail(Fault(status=500))
+    with pytest.raises(InternalServerError):
+        chat.send("more")
+    assert (chat.decision.action, chat.decision.due) == (before.action, before.due)
+    chat.prewarm()
+    assert chat.decision.action == before.action
+
+
+def test_what_is_held_for_an_hour_is_not_paid_for_again(opened):
+    """A system prompt held for an hour, and a short tail: keeping that alive saves next to nothing."""
+    marked = {"type": "text", "text": LONG, "cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    chat = opened(returning(minutes(9)), system=[marked], policy=Policy(ttl="5m", own="keep"))
+    chat.send("hello")
+    assert chat.decision.saving < Decimal("0.001")
+
+
+def test_a_fork_says_nothing_of_when_its_parent_goes_on(opened, emulator):
+    habits = returning(minutes(9))
+    chat = opened(habits)
+    chat.send("hello")
+    seen = habits.rhythm
+    emulator.clock.advance(timedelta(seconds=5))
+    chat.fork().send("sum it up")
+    assert habits.rhythm == seen
+
+
+def test_no_two_keep_alives_of_a_conversation_are_on_their_way(opened, emulator):
+    chat = opened(returning(minutes(9)), policy=Policy(ttl="5m"))
+    chat.send("hello")
+    with chat._state.keeping_warm() as first, chat._state.keeping_warm() as second:
+        assert first is not None
+        assert second is None
+
+
+def test_options_that_would_ask_for_a_reply_are_left_out_of_a_keep_alive(opened, emulator):
+    chat = opened(returning(minutes(9)), extra_body={"max_tokens": 300}, timeout=900, policy=Policy(ttl="5m"))
+    chat.send("hello")
+    emulator.clock.advance(minutes(4.75))
+    turn = chat.keep_alive()
+    assert (turn.actual.output, emulator.requests[-1].body["max_tokens"]) == (0, 0)
 
 
 def test_a_declared_lifetime_wins(opened):

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from anthropic import Anthropic, InternalServerError, beta_async_tool, beta_tool
 
-from convcache import AsyncConversation, CacheMiddleware, Conversation
+from convcache import AsyncConversation, CacheMiddleware, Conversation, TurnInProgressError
 from convcache.core.events import BreakpointsRefused, TurnSettled
 from convcache.emulator import EmulatorTransport, Fault
 from convcache.emulator.tokens import estimated_tokens
@@ -246,3 +246,18 @@ def test_where_breakpoints_are_refused_the_loop_goes_on_without(emulator, option
 
     assert seen == [True, False, False]
     assert [type(event) for event in events if not isinstance(event, TurnSettled)] == [BreakpointsRefused]
+
+
+def test_a_turn_between_is_not_lost_and_the_loop_is_told(chat, emulator):
+    script(emulator, 1)
+    runner = chat.tool_runner("look this up", stream=True)
+    stream = next(iter(runner))
+    next(iter(stream))
+    emulator.script(reply(text("In between.")))
+    chat.send("something else")
+    with pytest.raises(TurnInProgressError):
+        runner.until_done()
+
+    assert chat.messages[-1]["content"][0]["text"] != "That is all."
+    assert "something else" in str(chat.messages)
+    chat.send("more")

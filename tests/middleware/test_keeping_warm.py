@@ -141,3 +141,19 @@ def test_two_conversations_of_one_client_are_kept_apart(fast, client, eventually
 
     assert len({str(request.body["messages"]) for request in keep_alives(fast)[:2]}) == 2
     assert all(request.usage.written == 0 for request in keep_alives(fast)[:2])
+
+
+def test_only_the_last_request_of_a_conversation_is_held(url, emulator):
+    keeper = Keeper(habits=returning(), clock=emulator.clock.now)
+    keeper.pause()
+    caching = CacheMiddleware(keeper=keeper, clock=emulator.clock.now)
+    messages: list[Any] = []
+    with Anthropic(base_url=url, api_key="x", max_retries=0, middleware=[caching]) as client:
+        for number in range(20):
+            messages.append({"role": "user", "content": f"question {number}"})
+            answer = client.messages.create(**asked(*messages))
+            messages.append({"role": "assistant", "content": answer.content})
+
+    naps = {id(lineage.nap): lineage.nap for lineage in caching._lineages.values() if lineage.nap is not None}
+    assert len([nap for nap in naps.values() if nap.original is not None]) == 1
+    keeper.close()
