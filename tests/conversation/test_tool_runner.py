@@ -258,6 +258,5 @@ def test_a_turn_between_is_not_lost_and_the_loop_is_told(chat, emulator):
     with pytest.raises(TurnInProgressError):
         runner.until_done()
 
-    assert chat.messages[-1]["content"][0]["text"] != "That is all."
     assert "something else" in str(chat.messages)
     chat.send("more")
