@@ -12,14 +12,12 @@ from typing import Final
 
 import attrs
 
-from convcache.core.refresh import Outlook
+from convcache.core.clock import TTL
+from convcache.core.refresh import Outlook, Proof
 from convcache.core.rhythm import EDGES, Gaps, Moment, Rhythm, moment
 
 _SWEPT: Final = 20
 """Pauses looked at each time a request comes: more than begin with it, so that none is forgotten."""
-
-_LEAST_PROOF: Final = timedelta(minutes=5)
-_HOUR: Final = timedelta(hours=1)
 
 
 @attrs.define(eq=False)
@@ -67,8 +65,7 @@ class Habits:
         self._replies = {True: [1.0, 1.0], False: [1.0, 1.0]}
         self._open: list[tuple[datetime, int, Pause]] = []
         self._order = count()
-        self._hours: dict[str, bool] = {}
-        self._trials: dict[str, tuple[object, datetime]] = {}
+        self._proofs: dict[str, Proof] = {}
         self._lock = Lock()
 
     @property
@@ -138,27 +135,19 @@ class Habits:
         """Whether enough was seen of the application to choose lifetimes by it."""
         return self._rhythm.knows(moment("end_turn", track.hand_overs))
 
-    def may_upgrade(self, model: str, who: object, at: datetime) -> bool:
-        """Whether an upgrade to an hour may be tried for a model: freely once one was seen to hold, one at a time
-        until then, and not any more once one did not."""
-        with self._lock:
-            if model in self._hours:
-                return self._hours[model]
-            trial = self._trials.get(model)
-            return trial is None or trial[0] is who or at > trial[1] + _HOUR
+    def may_upgrade(self, model: str, at: datetime) -> bool:
+        """Whether an upgrade to an hour may be sent for a model: freely once one was seen to hold, one within an hour
+        until then, and not any more once too many did not."""
+        return self._proofs.get(model, Proof()).allows(at)
 
-    def upgraded(self, model: str, who: object, at: datetime) -> None:
+    def upgraded(self, model: str, at: datetime) -> None:
         """An upgrade is being made."""
         with self._lock:
-            if model not in self._hours:
-                self._trials[model] = (who, at)
+            self._proofs[model] = self._proofs.get(model, Proof()).tried(at, lasting=TTL["1h"])
 
-    def returned(self, model: str, who: object, at: datetime, *, held: bool) -> None:
-        """A conversation that was upgraded has gone on. Within five minutes that says nothing of the hour."""
-        with self._lock:
-            trial = self._trials.get(model)
-            if trial is None or trial[0] is not who:
-                return
-            del self._trials[model]
-            if _LEAST_PROOF < at - trial[1] < _HOUR:
-                self._hours[model] = held
+    def returned(self, model: str, *, used: datetime, at: datetime, held: bool) -> None:
+        """A conversation that was upgraded has gone on. Within five minutes of its last use that says nothing of the
+        hour, and after it nothing either."""
+        if TTL["5m"] < at - used < TTL["1h"]:
+            with self._lock:
+                self._proofs[model] = self._proofs.get(model, Proof()).seen(held=held)

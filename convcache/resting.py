@@ -107,7 +107,7 @@ class Rest:
         prices, pause = self.plan.prompt.model.prices, self.track.pause
         if self.is_over or prices is None or pause is None:
             return LAPSE
-        upgrades = caution.upgrades and habits.may_upgrade(self.model, self, at)
+        upgrades = caution.upgrades and habits.may_upgrade(self.model, at)
         idle = Idle(
             since=self.started,
             tokens=self.tokens,

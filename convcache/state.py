@@ -521,9 +521,10 @@ class ConversationState:
         if rest is None or outcome is None:
             return
         self._books.tell(outcome)
-        if rest.ttl == "1h":
+        if rest.first_ttl == "5m" and rest.ttl == "1h":
             held = rest.was_held(bill.prompt.read)
-            self._habits.returned(rest.model, rest, pending.started, held=held)
+            used = rest.expires - TTL["1h"]
+            self._habits.returned(rest.model, used=used, at=pending.started, held=held)
 
     def _rests(self, pending: Pending, reply: Reply | None) -> None:
         """The conversation rests from now on, or is about to."""
@@ -609,7 +610,7 @@ class ConversationState:
         request = repeated(rest.request)
         if action == "upgrade" and (upgrade := self._upgrade(rest, at)) is not None:
             request, plan = upgrade
-            self._habits.upgraded(rest.model, rest, at)
+            self._habits.upgraded(rest.model, at)
         else:
             action, plan = "keep_alive", self._ledger.repeat(rest.plan, self._books.scope.warm, at=at)
         body = without_top_level_mark(plan.marked(request))

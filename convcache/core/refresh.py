@@ -59,8 +59,7 @@ class Caution:
 class Proof:
     """Whether an hour written above an entry of five minutes has been seen to hold, for one scope and model.
 
-    Until the first outcome there is one try a minute at most. Once it has failed more than now and then, there are
-    no more.
+    Until the first outcome there is one try at a time. Once it has failed more than now and then, there are no more.
 
     Attributes:
         held: How often it was read when the shorter entry must have lapsed.
@@ -82,9 +81,9 @@ class Proof:
         untried = self.held == self.lost == 0 and (self.trial_ends is None or at >= self.trial_ends)
         return self.holds or untried
 
-    def tried(self, at: datetime) -> Self:
-        """An upgrade was sent."""
-        return attrs.evolve(self, trial_ends=at + TRIAL)
+    def tried(self, at: datetime, *, lasting: timedelta = TRIAL) -> Self:
+        """An upgrade was sent, and no other is tried for so long unless it is seen to hold."""
+        return attrs.evolve(self, trial_ends=at + lasting)
 
     def seen(self, *, held: bool) -> Self:
         """A request came within the hour and more than five minutes after its last use: it was read, or not."""
