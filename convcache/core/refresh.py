@@ -106,9 +106,11 @@ class Account:
     spent: float = 0.0
     saved: float = 0.0
 
-    def affords(self, cost: float) -> bool:
-        """Whether that much may be spent now."""
-        return self.spent + cost <= self.saved + CREDIT * self.paid
+    def affords(self, cost: float, saving: float = 0.0) -> bool:
+        """Whether that much may be spent now. What should save more than it costs is the less likely to be lost, and
+        asks for less credit."""
+        at_risk = cost * min(1.0, cost / saving) if saving > 0 else cost
+        return self.spent + at_risk <= self.saved + CREDIT * self.paid
 
 
 @attrs.frozen(kw_only=True)

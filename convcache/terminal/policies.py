@@ -51,9 +51,9 @@ class Application:
     rhythm: Rhythm = attrs.field(factory=lambda: Rhythm(prior={}))
     account: Account = attrs.field(factory=Account)
 
-    def affords(self, cost: float) -> bool:
+    def affords(self, cost: float, saving: float = 0.0) -> bool:
         """Whether that much may be spent; if so, it is."""
-        if not self.account.affords(cost):
+        if not self.account.affords(cost, saving):
             return False
         self.account = attrs.evolve(self.account, spent=self.account.spent + cost)
         return True
@@ -122,7 +122,8 @@ class Adaptive:
         )
         caution = self._cautious(allowed=self.proof.allows(at))
         decision = decide(idle, self._gaps(chat, self._moment(chat)), prices, at=at, caution=caution)
-        if not self._applications[chat.recorded.repository].affords(float(decision.cost)):
+        application = self._applications[chat.recorded.repository]
+        if not application.affords(float(decision.cost), float(decision.saving)):
             return "lapse"
         if decision.action == "upgrade":
             self.proof = self.proof.tried(at)
