@@ -49,6 +49,8 @@ OnEvent = Callable[[Event], None]
 """Takes what happened; see `convcache.core.events`."""
 
 
+RATE_LIMITED: Final = 429
+
 REFUSING_STATUSES: Final = frozenset({400, 403})
 """With what a server refuses breakpoints; 403 is how Bedrock refuses an account or a model."""
 

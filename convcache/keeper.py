@@ -20,7 +20,7 @@ from typing import Final, Generic, Protocol, Self, TypeVar
 
 import attrs
 
-from convcache.books import Clock, OnEvent, utc_now
+from convcache.books import RATE_LIMITED, Clock, OnEvent, utc_now
 from convcache.core.events import HelperFailed, Turn
 from convcache.core.policy import dollars
 from convcache.core.refresh import Caution, Decision
@@ -30,7 +30,6 @@ from convcache.observe import emit
 _NEWEST: Final = 0.2
 """How much the last latency counts."""
 
-_RATE_LIMITED: Final = 429
 _LONGEST_LEAD: Final = timedelta(minutes=1)
 _YIELDING: Final = timedelta(minutes=1)
 _SHUTDOWN: Final = 1.0
@@ -222,7 +221,7 @@ class _BaseKeeper(Generic[SleeperT]):
         with suppress(Exception):
             sleeper.left_to_lapse()
         response = getattr(error, "response", None)
-        if response is not None and response.status_code == _RATE_LIMITED:
+        if response is not None and response.status_code == RATE_LIMITED:
             self.yield_to_others(response.headers)
         if isinstance(error, Exception):
             self._tell(error)

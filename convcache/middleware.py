@@ -17,7 +17,17 @@ import httpx2
 from anthropic import APIRequest, APIResponse, AsyncAPIResponse, AsyncCallNext, CallNext, Middleware
 from cachetools import LRUCache
 
-from convcache.books import REFUSING_STATUSES, Books, Clock, Head, OnEvent, Scope, is_left_alone, utc_now
+from convcache.books import (
+    RATE_LIMITED,
+    REFUSING_STATUSES,
+    Books,
+    Clock,
+    Head,
+    OnEvent,
+    Scope,
+    is_left_alone,
+    utc_now,
+)
 from convcache.core.catalog import Platform
 from convcache.core.events import Turn
 from convcache.core.fingerprint import Fingerprint
@@ -43,8 +53,6 @@ MAX_HEADS: Final = 200
 MAX_READ: Final = 50_000
 """Blocks of the latest requests whose digests are kept, some 400 bytes each, so that of the next request only what is
 new has to be read. What is kept holds no content."""
-
-RATE_LIMITED: Final = 429
 
 MAX_SCOPES: Final = 100
 """Servers and workspaces behind one client: commonly one."""

@@ -7,13 +7,13 @@ comes back. A shell: what a turn is made of, and what its reply changes, is in `
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import attrs
 from anthropic import APIRequest, APIResponse, AsyncAPIResponse, AsyncCallNext, CallNext, Middleware, NotGiven
 from anthropic.lib.streaming import BetaMessageStream
 
-from convcache.books import REFUSING_STATUSES, left_alone
+from convcache.books import RATE_LIMITED, REFUSING_STATUSES, left_alone
 from convcache.core.blocks import Json
 from convcache.core.transcript import Transcript
 from convcache.core.usage import UsageMeter
@@ -92,9 +92,6 @@ class TurnsOf(Middleware):
     def _left(self, transcript: Transcript) -> None:
         """Where the loop's last turn has left the history."""
         self._since = transcript
-
-
-RATE_LIMITED: Final = 429
 
 
 @attrs.define

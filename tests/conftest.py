@@ -1,7 +1,6 @@
 """The API to test against: the emulator on a real port, on a clock that moves only when told."""
 
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -38,18 +37,3 @@ async def async_client(url: str) -> AsyncIterator[AsyncAnthropic]:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture
-def eventually() -> Callable[..., bool]:
-    """Whether something happens soon, in real time."""
-
-    def eventually(happens: Callable[[], object], *, seconds: float = 15.0) -> bool:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            if happens():
-                return True
-            time.sleep(0.01)
-        return False
-
-    return eventually

@@ -1,6 +1,8 @@
 """Words the conversation tests are written in."""
 
 import base64
+import time
+from collections.abc import Callable
 from typing import Any
 
 Json = dict[str, Any]
@@ -114,3 +116,13 @@ BLOCKS: dict[str, Json] = {
     "future": {"type": "brand_new_block", "payload": {"cache_control": [1, {"deep": []}]}, "": {}},
 }
 """A block of every shape, with what is hard to write."""
+
+
+def eventually(happens: Callable[[], object], *, seconds: float = 15.0) -> bool:
+    """Whether something happens soon, in real time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if happens():
+            return True
+        time.sleep(0.01)
+    return False

@@ -23,7 +23,7 @@ from convcache.core.refresh import Caution
 from convcache.core.rhythm import Rhythm
 from convcache.emulator import Emulator, EmulatorServer, Fault, SystemClock
 from convcache.habits import Habits
-from tests.words import GUIDE
+from tests.words import GUIDE, eventually
 
 MODEL = "claude-opus-5-5"
 """Reads at a twentieth of the input price, so that an hour of keep-alives pays."""
@@ -76,15 +76,6 @@ def options(clock, events) -> dict[str, Any]:
 
 def keep_alives(emulator: Emulator) -> list[Any]:
     return [request for request in emulator.requests if request.body["max_tokens"] == 0]
-
-
-def eventually(happens, *, seconds: float = 10.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if happens():
-            return True
-        time.sleep(0.01)
-    return False
 
 
 def keeping(clock, events, **options: Any) -> Keeper:

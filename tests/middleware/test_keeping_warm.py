@@ -14,7 +14,7 @@ from convcache.core.events import HelperFailed, KeptWarm, WarmthEnded
 from convcache.core.rhythm import Rhythm
 from convcache.emulator import Emulator, EmulatorServer, Fault, SystemClock
 from convcache.habits import Habits
-from tests.words import GUIDE
+from tests.words import GUIDE, eventually
 
 MODEL = "claude-opus-5-5"
 PACE = 120.0
@@ -75,7 +75,7 @@ MORE = {"role": "user", "content": "more"}
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_loop_is_kept_alive_until_it_goes_on(fast, client, events, eventually, stream):
+def test_a_loop_is_kept_alive_until_it_goes_on(fast, client, events, stream):
     if stream:
         with client.messages.stream(**asked(HELLO)) as answer:
             reply = answer.get_final_message()
@@ -125,7 +125,7 @@ def test_a_429_of_the_caller_makes_the_keeper_yield(fast, client, keeper, clock)
     assert keeper._allowed_at(0, clock.now()) > clock.now() + timedelta(seconds=900)
 
 
-def test_a_keep_alive_that_fails_is_told_and_not_tried_again(fast, client, events, eventually):
+def test_a_keep_alive_that_fails_is_told_and_not_tried_again(fast, client, events):
     client.messages.create(**asked(HELLO))
     fast.fail(Fault(status=500))
     assert eventually(lambda: [event for event in events if isinstance(event, HelperFailed)])
@@ -134,7 +134,7 @@ def test_a_keep_alive_that_fails_is_told_and_not_tried_again(fast, client, event
     assert len(keep_alives(fast)) <= 1
 
 
-def test_two_conversations_of_one_client_are_kept_apart(fast, client, eventually):
+def test_two_conversations_of_one_client_are_kept_apart(fast, client):
     for name in ("Ada", "Bob"):
         client.messages.create(**asked({"role": "user", "content": f"I am {name}. " * 200}))
     assert eventually(lambda: len(keep_alives(fast)) >= 2)
