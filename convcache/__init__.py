@@ -11,6 +11,7 @@ it read less than it could have. Everything else here is a value they take or gi
     print(conversation.send("hello").content, conversation.turns[-1].actual)
 """
 
+from convcache.batches import AsyncBatch, Batch
 from convcache.conversation import AsyncConversation, Conversation
 from convcache.core.blocks import shared
 from convcache.core.diagnosis import Miss
@@ -40,8 +41,10 @@ from convcache.planning import plan
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsyncBatch",
     "AsyncConversation",
     "AsyncKeeper",
+    "Batch",
     "Budget",
     "CacheMiddleware",
     "ConvCacheError",

@@ -4,7 +4,7 @@ Knows plans and futures; sends nothing. A request that is waited for and fails l
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
@@ -15,6 +15,7 @@ from time import monotonic
 
 import attrs
 
+from convcache.core.catalog import STANDARD, Terms
 from convcache.core.planner import Plan, reach
 
 
@@ -63,9 +64,9 @@ class Gate:
         """
         with self._lock:
             for leader in self._leaders:
-                if _saving(plan, leader.digests) >= min_saving:
+                if saving(plan, leader.digests) >= min_saving:
                     return leader, None
-            leader = Leader(frozenset(_written(plan)))
+            leader = Leader(frozenset(written(plan)))
             self._leaders.add(leader)
             return None, leader
 
@@ -76,20 +77,21 @@ class Gate:
         leader.over()
 
 
-def _written(plan: Plan) -> Iterable[bytes]:
+def written(plan: Plan) -> Iterable[bytes]:
+    """The prefixes that a request should write, shortest first."""
     hit = -1 if plan.hit is None else plan.hit
     return (plan.prompt.nodes[point.index].digest for point in plan.breakpoints if point.index > hit)
 
 
-def _saving(plan: Plan, digests: frozenset[bytes]) -> Decimal:
-    """Dollars that a request saves if it reads these prefixes instead of writing them once more."""
-    prices, nodes = plan.prompt.model.prices, plan.prompt.nodes
-    if prices is None or not digests:
-        return Decimal(-1)
+def saving(plan: Plan, digests: Container[bytes], terms: Terms = STANDARD) -> Decimal:
+    """Dollars that a request saves if it reads these prefixes instead of writing them once more; -1 if it reads none."""
+    prices, nodes = plan.prompt.model.prices_at(plan.forecast.prompt, terms), plan.prompt.nodes
     held = reach(nodes, plan.breakpoints, digests.__contains__)
-    if held is None or (plan.hit is not None and held <= plan.hit):
+    if prices is None or held is None or (plan.hit is not None and held <= plan.hit):
         return Decimal(-1)
     before = 0 if plan.hit is None else nodes[plan.hit].length
     share = (nodes[held].length - before) / max(1, nodes[-1].length - before)
     tokens = round(share * (plan.forecast.prompt - plan.forecast.read))
-    return tokens * (prices.write_5m - prices.read) / 1_000_000
+    lasts = next(point.ttl for point in plan.breakpoints if point.index >= held)
+    write = prices.write_1h if lasts == "1h" else prices.write_5m
+    return tokens * (write - prices.read) / 1_000_000

@@ -1,4 +1,4 @@
-"""`/v1/messages/batches`: requests that are served one after the other, later, through the same cache.
+"""`/v1/messages/batches`: requests that are served later, in order, through the same cache.
 
 Knows batches, their rows and when each is due. Must not know how a message comes about.
 """
@@ -6,7 +6,7 @@ Knows batches, their rows and when each is due. Must not know how a message come
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 from urllib.parse import parse_qs
@@ -16,7 +16,7 @@ import attrs
 from convcache.emulator.answers import Answer, Plain, Text
 from convcache.emulator.caller import Caller
 from convcache.emulator.errors import ApiError
-from convcache.emulator.messages import Messages
+from convcache.emulator.messages import MessageAnswer, Messages
 from convcache.emulator.replies.signature import token
 from convcache.emulator.wire import Request, compact, on_the_wire
 
@@ -122,9 +122,10 @@ class Batches:
             batch = min(self._under_way, key=lambda each: each.next.due)
             if batch.next.due > at:
                 return
-            row = batch.next
-            row.result = self._served(batch, row) if row.due < batch.expires_at else {"type": "expired"}
-            batch.done += 1
+            rows = batch.rows[batch.done : batch.done + self._messages.settings.batch_rows_at_once]
+            for row, begin in [(row, self._answered(batch, row)) for row in rows]:
+                row.result = begin()
+            batch.done += len(rows)
             if batch.ended:
                 self._under_way.remove(batch)
 
@@ -135,7 +136,8 @@ class Batches:
     def _created(self, request: Request, caller: Caller, at: datetime) -> _Batch:
         asked = _requests(request.body)
         self._made += 1
-        delay, seed = self._messages.settings.batch_delay, self._messages.settings.seed
+        settings = self._messages.settings
+        delay, seed, together = settings.batch_delay, settings.seed, settings.batch_rows_at_once
         id_ = "msgbatch_" + token("batch", seed, self._made, length=24)
         batch = _Batch(
             id=id_,
@@ -143,7 +145,8 @@ class Batches:
             created_at=at,
             rows=[
                 _Row(each["custom_id"], each["params"], at + min(LIFETIME, delay * number / len(asked)))
-                for number, each in enumerate(asked, 1)
+                for index, each in enumerate(asked)
+                for number in [min(index - index % together + together, len(asked))]
             ],
             ends_at=at + min(delay, LIFETIME),
             results_url=f"http://{request.headers.get('host', 'localhost')}{PATH}/{id_}/results",
@@ -152,15 +155,18 @@ class Batches:
         self._under_way.append(batch)
         return batch
 
-    def _served(self, batch: _Batch, row: _Row) -> Result:
+    def _answered(self, batch: _Batch, row: _Row) -> Callable[[], Result]:
+        """What gives a row's result when it is begun; until then nothing it writes can be read."""
+        if row.due >= batch.expires_at:
+            return lambda: {"type": "expired"}
         request_id = "req_" + token("row", batch.id, row.custom_id, length=24)
         try:
             _check_params(row.params)
             answer = self._messages.answer(row.params, batch.caller, row.due, tier="batch")
-            message, _ = answer.begun(request_id, row.due)
         except ApiError as error:
-            return {"type": "errored", "error": error.body(request_id)}
-        return {"type": "succeeded", "message": message}
+            refusal = error.body(request_id)
+            return lambda: {"type": "errored", "error": refusal}
+        return lambda: _begun(answer, request_id, row.due)
 
     def _found(self, id_: str, caller: Caller) -> _Batch:
         batch = self._batches.get(id_)
@@ -198,6 +204,13 @@ class Batches:
         first, last = (page[0].id, page[-1].id) if page else (None, None)
         data = [batch.told() for batch in page]
         return {"data": data, "has_more": more, "first_id": first, "last_id": last}
+
+
+def _begun(answer: MessageAnswer, request_id: str, at: datetime) -> Result:
+    try:
+        return {"type": "succeeded", "message": answer.begun(request_id, at)[0]}
+    except ApiError as error:
+        return {"type": "errored", "error": error.body(request_id)}
 
 
 def _requests(body: bytes) -> list[Mapping[str, Any]]:

@@ -121,6 +121,8 @@ class Settings:
     """What threads refuse: request fields, or `hipaa` or `inference_hooks` for an organization that has them."""
     batch_delay: timedelta = attrs.field(default=timedelta(minutes=1), validator=not_negative)
     """From the creation of a batch to its end; its requests are served evenly on the way."""
+    batch_rows_at_once: int = attrs.field(default=1, validator=whole(1))
+    """How many requests of a batch are served side by side; of those, none reads what another one writes."""
     batch_hit_rate: float = attrs.field(default=1.0, validator=_share)
     """How often a request of a batch finds what is there, as a share; the documents speak of 0.3 to 0.98."""
     max_request_bytes: int = attrs.field(default=32 * 1024 * 1024, validator=whole(0))

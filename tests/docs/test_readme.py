@@ -1,11 +1,14 @@
 """What the README shows, runs."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sybil import Document, Example, Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
+
+from convcache.emulator import Emulator, Settings, VirtualClock
 
 ROOT = Path(__file__).parents[2]
 
@@ -15,6 +18,12 @@ FRAMEWORKS = ("pydantic_ai", "langchain_anthropic")
 def framework(example: Example) -> str | None:
     """What a code block needs an extra for."""
     return next((name for name in FRAMEWORKS if name in str(example.parsed)), None)
+
+
+@pytest.fixture
+def emulator() -> Emulator:
+    """On a clock that stands still, batches end at once."""
+    return Emulator(Settings(batch_delay=timedelta(0)), clock=VirtualClock())
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +43,11 @@ def test_its_code_blocks_run_in_order(document, api_in_the_environment, capsys):
     for example in examples:
         example.evaluate()
 
-    assert len(examples) == 9
-    assert "tokens read," in capsys.readouterr().out
+    assert len(examples) == 10
+    told = capsys.readouterr().out
+    assert "tokens read," in told
+    assert "the prompts should cost" in told
+    assert "\npaid " in told
 
 
 @pytest.mark.parametrize("name", FRAMEWORKS)

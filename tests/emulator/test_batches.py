@@ -92,6 +92,15 @@ def test_rows_are_served_evenly_over_the_time_of_a_batch(emulated):
         assert [row.message.usage.cache_read_input_tokens for row in results(api, batch)] == read
 
 
+@pytest.mark.parametrize(("together", "read"), [(1, [0, 3, 3, 3, 3]), (2, [0, 0, 3, 3, 3]), (9, [0] * 5)])
+def test_rows_that_are_served_side_by_side_do_not_read_each_other(emulated, together, read):
+    api = emulated(batch_rows_at_once=together)
+    rows = [params(system=[marked("a shared prefix")])] * 5
+    batch = api.client.messages.batches.create(requests=requests(*rows))
+    api.pass_time(minutes=1)
+    assert [row.message.usage.cache_read_input_tokens for row in results(api, batch)] == read
+
+
 def test_hits_in_a_batch_are_best_effort_the_same_way_for_the_same_seed(emulated):
     def hits(seed):
         api = emulated(batch_hit_rate=0.6, seed=seed, batch_delay=timedelta(0))

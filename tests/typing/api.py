@@ -1,13 +1,15 @@
 """The public API as a type checker sees it; checked by mypy and pyright, never run."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import assert_type
 
 from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import Message, MessageParam
+from anthropic.types.messages import MessageBatchIndividualResponse
+from anthropic.types.messages.batch_create_params import Request
 
-from convcache import AsyncConversation, Conversation, Costs, Miss, Policy, Turn, Usage
+from convcache import AsyncBatch, AsyncConversation, Batch, Conversation, Costs, Miss, Policy, Turn, Usage
 
 client = Anthropic()
 conversation = Conversation(
@@ -67,3 +69,22 @@ async def the_twin() -> None:
             assert_type(piece, str)
         assert_type(await stream.get_final_message(), Message)
     assert_type(twin.fork(), AsyncConversation)
+
+
+request: Request = {
+    "custom_id": "a",
+    "params": {"model": "claude-opus-5", "max_tokens": 5, "messages": [{"role": "user", "content": "hello"}]},
+}
+batch = Batch(client, [request], policy=Policy(fan_out="off"), max_wait=timedelta(minutes=5))
+assert_type(batch.forecast_costs, Costs)
+batch.send()
+for row in batch.results():
+    assert_type(row, MessageBatchIndividualResponse)
+
+
+async def batches() -> None:
+    batch = AsyncBatch(AsyncAnthropic(), [request])
+    await batch.send()
+    if assert_type(await batch.has_ended(), bool):
+        async for row in batch.results():
+            assert_type(row.custom_id, str)
