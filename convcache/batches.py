@@ -19,7 +19,8 @@ from anthropic.types.messages import MessageBatch, MessageBatchIndividualRespons
 from anthropic.types.messages.batch_create_params import Request
 
 from convcache.books import Books, Clock, OnEvent, scope_of, utc_now
-from convcache.core.catalog import Platform, Terms
+from convcache.core.blocks import Ttl
+from convcache.core.catalog import Model, Platform, Terms
 from convcache.core.clock import CacheClock
 from convcache.core.planner import Landmarks, Plan
 from convcache.core.policy import Policy
@@ -135,12 +136,12 @@ class _Rows(Generic[ClientT]):
         prompts = {row: prompt for row in self._rows if (prompt := self._prompt(row)) is not None}
         sharing = Counter(node.digest for prompt in prompts.values() for node in prompt.nodes)
         policy = self._books.policy
+        ttl: Ttl = "1h" if policy.ttl == "auto" else policy.ttl
         for row, prompt in prompts.items():
             slots = policy.slots - {"border", "anchor", "edge"}
             slots -= {"tail"} if prompt.automatic is None else set()
-            ttl = "1h" if policy.ttl == "auto" else policy.ttl
             books = attrs.evolve(self._books, policy=attrs.evolve(policy, slots=slots, ttl=ttl))
-            landmarks = Landmarks(pins=_shared_ends(prompt, sharing))
+            landmarks = Landmarks(pins=_shared_ends(prompt, sharing, ttl))
             row.plan = books.planned(row.params, prompt, self._ledger, at=at, landmarks=landmarks)
 
     def _prompt(self, row: _Row) -> Prompt | None:
@@ -232,8 +233,8 @@ class _Rows(Generic[ClientT]):
 class Batch(_Rows[Anthropic]):
     """Requests that go out as message batches and write what they share once.
 
-    The end of what several requests share gets a breakpoint in each, wherever it is, beside the caller's own. Where
-    that saves enough, one request for each shared prefix goes first in a batch of its own, and the rest when it was
+    The end of what several requests share gets a breakpoint in each, wherever it is, beside the caller's own; an hour
+    pays from three requests on. Where that saves enough, one request for each shared prefix goes first in a batch of its own, and the rest when it was
     served, or after `max_wait`. If it fails, another one goes first.
 
     ```python
@@ -327,17 +328,25 @@ class AsyncBatch(_Rows[AsyncAnthropic]):
         return False
 
 
-def _shared_ends(prompt: Prompt, sharing: Mapping[bytes, int]) -> list[Node]:
+def _shared_ends(prompt: Prompt, sharing: Mapping[bytes, int], ttl: Ttl) -> list[Node]:
     """The ends of what other requests share and of what was declared so, the one that saves most last."""
     ends: dict[bytes, Node] = {}
     end: Node | None = None
     for node, after in zip_longest(prompt.nodes, islice(prompt.nodes, 1, None)):
         end = node if node.markable else end
         alike = sharing[node.digest]
-        parts = alike > 1 and (after is None or sharing[after.digest] < alike)
-        if end is not None and (parts or node.shared):
+        parts = after is None or sharing[after.digest] < alike
+        if end is not None and (node.shared or (parts and _pays(prompt.model, alike, ttl))):
             ends[end.digest] = end
     return sorted(ends.values(), key=lambda node: sharing[node.digest] * node.length)
+
+
+def _pays(model: Model, alike: int, ttl: Ttl) -> bool:
+    """Whether so many requests cost less if one writes what they share and the others read it: three, for an hour."""
+    if model.prices is None:
+        return alike > 1
+    write = model.prices.write_1h if ttl == "1h" else model.prices.write_5m
+    return write + (alike - 1) * model.prices.read < alike * model.prices.input
 
 
 def _without(rows: Sequence[_Row], sent: Sequence[_Row]) -> list[_Row]:

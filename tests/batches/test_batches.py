@@ -152,21 +152,30 @@ def test_breakpoints_are_the_same_in_every_request(api):
 
 def test_what_only_some_share_gets_a_breakpoint_too(api):
     here = api()
-    rows = [params(f"question {number}", system=[text(CODE)], tools=[]) for number in range(2)]
+    alone = [params(f"question {number}", system=[text(CODE)]) for number in range(3)]
     turns = [{"role": "user", "content": OTHER}, {"role": "assistant", "content": [text("Read.")]}]
-    for number in range(2):
-        row = params(f"question {number}", system=[text(CODE)])
-        rows.append({**row, "messages": [*turns, *row["messages"]]})
-    batch = here.batch(requests(*rows))
+    after = [{**row, "messages": [*turns, *row["messages"]]} for row in alone]
+    batch = here.batch(requests(*alone, *after))
     batch.send()
     outcomes = read_all(batch)
 
     sent = {row["custom_id"]: row["params"] for rows in here.created for row in rows}
-    assert marked_paths(sent["row-0"]) == marked_paths(sent["row-1"]) == ["system.0"]
-    assert marked_paths(sent["row-2"]) == marked_paths(sent["row-3"]) == ["system.0", "messages.1.0"]
-    # One writes what all share, then one writes what two share, then the rest reads both.
-    assert [len(rows) for rows in here.created] == [1, 1, 2]
+    assert [marked_paths(sent[f"row-{number}"]) for number in range(3)] == [["system.0"]] * 3
+    assert [marked_paths(sent[f"row-{number}"]) for number in range(3, 6)] == [
+        ["system.0", "messages.1.0"]
+    ] * 3
+    # One writes what all share, then one writes what half of them share, then the rest reads both.
+    assert [len(rows) for rows in here.created] == [1, 1, 4]
     assert sum(count > 40_000 for count in written(outcomes)) == 2
+
+
+@pytest.mark.parametrize(("ttl", "marks"), [("5m", ["messages.0.0"]), ("1h", [])])
+def test_two_requests_alone_do_not_pay_for_an_hour(api, ttl, marks):
+    """Written once for 2 and read for 0.1, what two share costs more than twice the input price."""
+    here = api()
+    here.batch(sharing(2), policy=Policy(ttl=ttl)).send()
+
+    assert {tuple(marked_paths(row["params"])) for rows in here.created for row in rows} == {tuple(marks)}
 
 
 def test_what_nobody_shares_is_sent_as_it_was_written(api):
@@ -199,16 +208,16 @@ def test_breakpoints_of_the_callers_own_are_kept(api):
 
 def test_nobody_waits_to_save_a_cent(api):
     here = api()
-    here.batch(sharing(2), policy=Policy(min_wait_saving="1.00")).send()
+    here.batch(sharing(3), policy=Policy(min_wait_saving="1.00")).send()
     here.batch(requests(*(params("A short guide.", str(number)) for number in range(N)))).send()
 
-    assert [len(rows) for rows in here.created] == [2, N]
+    assert [len(rows) for rows in here.created] == [3, N]
 
 
 @pytest.mark.parametrize(("ttl", "read"), [("1h", True), ("5m", False)])
 def test_an_hour_outlasts_a_slow_batch_and_five_minutes_do_not(api, ttl, read):
-    """T50: the second request is served ten minutes after the first."""
-    batch = api(batch_delay=timedelta(minutes=10)).batch(sharing(2), policy=Policy(ttl=ttl))
+    """T50: the others are served ten minutes after the first."""
+    batch = api(batch_delay=timedelta(minutes=10)).batch(sharing(3), policy=Policy(ttl=ttl))
     batch.send()
 
     assert (read_all(batch)["row-1"].message.usage.cache_read_input_tokens > 50_000) is read
