@@ -137,16 +137,17 @@ class Batches:
         asked = _requests(request.body)
         self._made += 1
         settings = self._messages.settings
-        delay, seed, together = settings.batch_delay, settings.seed, settings.batch_rows_at_once
+        delay, seed = settings.batch_delay, settings.seed
         id_ = "msgbatch_" + token("batch", seed, self._made, length=24)
         batch = _Batch(
             id=id_,
             caller=caller,
             created_at=at,
             rows=[
-                _Row(each["custom_id"], each["params"], at + min(LIFETIME, delay * number / len(asked)))
-                for index, each in enumerate(asked)
-                for number in [min(index - index % together + together, len(asked))]
+                _Row(each["custom_id"], each["params"], at + min(LIFETIME, delay * served / len(asked)))
+                for each, served in zip(
+                    asked, _served_by(len(asked), settings.batch_rows_at_once), strict=True
+                )
             ],
             ends_at=at + min(delay, LIFETIME),
             results_url=f"http://{request.headers.get('host', 'localhost')}{PATH}/{id_}/results",
@@ -204,6 +205,11 @@ class Batches:
         first, last = (page[0].id, page[-1].id) if page else (None, None)
         data = [batch.told() for batch in page]
         return {"data": data, "has_more": more, "first_id": first, "last_id": last}
+
+
+def _served_by(count: int, together: int) -> Iterator[int]:
+    """For each row, how many are served when it is."""
+    return (min(index - index % together + together, count) for index in range(count))
 
 
 def _begun(answer: MessageAnswer, request_id: str, at: datetime) -> Result:
