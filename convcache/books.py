@@ -364,15 +364,9 @@ class Books:
         self.scope.refused.add(_refusal(request))
         self.tell(BreakpointsRefused(message))
 
-    @contextmanager
-    def failing_open(self, step: Step) -> Iterator[None]:
+    def failing_open(self, step: Step) -> "_FailingOpen":
         """Whatever goes wrong in this block is told, and is nobody's trouble but ours. A refusal is meant."""
-        try:
-            yield
-        except InvalidationRefusedError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a helper for caching never fails a request
-            self.tell(HelperFailed(step, error))
+        return _FailingOpen(self.tell, step)
 
     def tell(self, event: Event) -> None:
         """Tell what happened. Whoever watches and fails must not fail a turn."""
@@ -392,3 +386,20 @@ class Books:
             self.scope.unknown.add(name)
             self.tell(ModelUnknown(name))
         return attrs.evolve(policy, ttl="5m")
+
+
+@attrs.frozen
+class _FailingOpen:
+    """A block in which what goes wrong is told."""
+
+    tell: OnEvent
+    step: Step
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        if not isinstance(error, Exception) or isinstance(error, InvalidationRefusedError):
+            return False
+        self.tell(HelperFailed(self.step, error))
+        return True

@@ -30,6 +30,7 @@ LOGGER: Final = "convcache"
 
 
 _tracer = trace.get_tracer(LOGGER)
+_logger = logging.getLogger(LOGGER)
 
 
 def keep_alive_span() -> AbstractContextManager[object]:
@@ -39,12 +40,15 @@ def keep_alive_span() -> AbstractContextManager[object]:
 
 def emit(event: Event) -> None:
     """Log one event."""
+    logs = structlog.is_configured()
+    if not logs and isinstance(event, TurnSettled) and not _logger.isEnabledFor(logging.INFO):
+        return
     level, name, fields = _line(event)
-    if structlog.is_configured():
+    if logs:
         structlog.get_logger(LOGGER).log(level, name, **fields)
-    elif logging.getLogger(LOGGER).isEnabledFor(level):
+    elif _logger.isEnabledFor(level):
         details = " ".join(f"{key}={value}" for key, value in fields.items())
-        logging.getLogger(LOGGER).log(level, "%s %s", name, details)
+        _logger.log(level, "%s %s", name, details)
 
 
 def _line(event: Event) -> tuple[int, str, dict[str, Any]]:  # noqa: C901, PLR0911, PLR0912 - a row for each event

@@ -178,6 +178,8 @@ INLINE_TOOLS_BETA = "inline-tools-2026-09-15"
 def needed_betas(messages: Iterable[Mapping[str, Any]]) -> frozenset[str]:
     """The betas that messages of the system's belong to."""
     system = [message for message in messages if message["role"] == "system"]
+    if not system:
+        return frozenset()
     clearing = {CLEARING_BETA for message in system if message.get("clear_at")}
     return frozenset(
         clearing.union(

@@ -5,6 +5,7 @@ Every row is data with its source. Nothing here knows a request, a conversation 
 
 import re
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final, Literal
 
 import attrs
@@ -97,8 +98,9 @@ class Model:
             prices = self.large_prompt[1]
         if prices is None:
             return None
-        factor = (_US if terms.is_us else Decimal(1)) * (_BATCH if terms.is_batch else Decimal(1))
-        return prices if factor == 1 else prices.times(factor)
+        if terms.is_us:
+            prices = prices.times(_US)
+        return prices.times(_BATCH) if terms.is_batch else prices
 
 
 def _prices(base: str, output: str, *, read: str) -> Prices:
@@ -192,6 +194,7 @@ _ID = re.compile(
 _BEDROCK_ID = re.compile(r"(?:^|[./])anthropic\.claude-|^arn:aws[a-z-]*:bedrock:")
 
 
+@lru_cache(256)
 def model(model_id: str) -> Model:
     """The row of a model id, in any form: `claude-opus-5`, dated, or a cloud platform's.
 
@@ -204,6 +207,7 @@ def model(model_id: str) -> Model:
     return known or Model(name=model_id, minimum=HIGHEST_MINIMUM, keeps_thinking=True, prices=None)
 
 
+@lru_cache(256)
 def platform(model_id: str) -> Platform:
     """Whose lookback rules a model id stands for: Bedrock's ids name the vendor before the model, or an
     inference profile by its ARN."""

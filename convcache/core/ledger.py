@@ -83,8 +83,10 @@ class Ledger:
             lapses=entries[-1].expires if entries and usage.cached else None,
             miss=diagnose(self.last, plan, usage, at) if self.last is not None else None,
         )
-        ledger = attrs.evolve(self._booked(turn), last=Sent.of(plan, usage, at))
-        return ledger.measured(plan.prompt, usage.prompt), turn, entries
+        ledger = self._booked(
+            turn, last=Sent.of(plan, usage, at), bytes_per_token=self._ratio(plan.prompt, usage.prompt)
+        )
+        return ledger, turn, entries
 
     def repeat(self, plan: Plan, warm: CacheClock, *, at: datetime) -> Plan:
         """The plan of a request that is sent once more to keep it warm."""
@@ -113,21 +115,30 @@ class Ledger:
         if last is not None and bill.prompt.read and at > last.at:
             ttl = plan.breakpoints[-1].ttl if plan.breakpoints else last.ttl
             last = attrs.evolve(last, at=at, ttl=ttl)
-        return attrs.evolve(self._booked(turn), last=last), turn, entries
+        return self._booked(turn, last=last, bytes_per_token=self.bytes_per_token), turn, entries
 
     def measured(self, prompt: Prompt, tokens: int) -> Self:
         """The books once a prompt was counted: estimates are made with that until the next bill."""
+        return attrs.evolve(self, bytes_per_token=self._ratio(prompt, tokens))
+
+    def _ratio(self, prompt: Prompt, tokens: int) -> float:
         length = prompt.nodes[-1].length if prompt.nodes else 0
-        return attrs.evolve(self, bytes_per_token=length / tokens) if length and tokens else self
+        return length / tokens if length and tokens else self.bytes_per_token
 
     def settle_unplanned(self, model: Model, bill: Bill, *, at: datetime) -> tuple[Self, Turn]:
         """Book a request that went out as its caller wrote it. What it left in the cache is not known."""
         costs = Costs.of(bill.total, model, bill.terms)
         turn = Turn(started=at, forecast=None, actual=bill.total, costs=costs, lapses=None, miss=None)
-        return self._booked(turn), turn
+        return self._booked(turn, last=self.last, bytes_per_token=self.bytes_per_token), turn
 
-    def _booked(self, turn: Turn) -> Self:
-        return attrs.evolve(self, total=self.total + turn.actual, costs=self.costs + turn.costs)
+    def _booked(self, turn: Turn, *, last: Sent | None, bytes_per_token: float) -> Self:
+        return attrs.evolve(
+            self,
+            total=self.total + turn.actual,
+            costs=self.costs + turn.costs,
+            last=last,
+            bytes_per_token=bytes_per_token,
+        )
 
 
 def _entries(plan: Plan, usage: Usage, warm: CacheClock, at: datetime) -> Iterator[Entry]:

@@ -348,9 +348,10 @@ def reach(
     for point in reversed(points):
         first = nodes[point.index].position - LOOKBACK_POSITIONS + 1
         for index in range(point.index, -1, -1):
-            if nodes[index].position < first:
+            node = nodes[index]
+            if node.position < first:
                 break
-            if is_held(nodes[index].digest):
+            if is_held(node.digest):
                 return index
     return None
 

@@ -93,8 +93,8 @@ class Nodes(Growing[Node]):
         new = tuple(items)
         grown = super().plus(new)
         numbered = tuple(enumerate(new, len(self)))
-        grown.own = self.own.plus(index for index, node in numbered if node.own is not None)
-        grown.shared = self.shared.plus(index for index, node in numbered if node.shared)
+        grown.own = self.own.plus([index for index, node in numbered if node.own is not None])
+        grown.shared = self.shared.plus([index for index, node in numbered if node.shared])
         return grown
 
     def first(self, count: int) -> Self:
@@ -216,9 +216,10 @@ class Prompt:
 
         head = Head.of(request, None if grown_from is None else grown_from.head)
         view = View.of(request, outline, row, tokens)
-        fields = {**head.fields(request), **key.values(request, outline)}
+        fields: Mapping[str, Any] = {**head.fields(request), **key.values(request, outline)}
         nodes, chain = Nodes(), _Chain(rules or platform(request["model"]), count, is_followed)
         if grown_from is not None and grown_from.fields == fields:
+            fields = grown_from.fields
             kept = min(known, view.alike(grown_from.view))
             nodes = grown_from.nodes.first(grown_from.nodes.before((kept, 0)))
         if nodes and nodes[-1].section == "messages":
@@ -243,6 +244,8 @@ class Prompt:
 
     def changed(self, earlier: Mapping[str, Any]) -> tuple[str, ...]:
         """The names of what is not as in the fields of an earlier prompt: `model`, `tools`, `thinking`, ..."""
+        if self.fields is earlier:
+            return ()
         return tuple(name for name, value in self.fields.items() if earlier.get(name) != value)
 
 
@@ -257,7 +260,7 @@ def _shared(earlier: Sequence[Json], messages: Sequence[Json]) -> int:
 
 
 def _digest(*parts: bytes) -> bytes:
-    framed = b"".join(piece for part in parts for piece in (len(part).to_bytes(8), part))
+    framed = b"".join([piece for part in parts for piece in (len(part).to_bytes(8), part)])
     return hashlib.blake2b(framed, digest_size=16).digest()
 
 

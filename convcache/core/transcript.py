@@ -74,12 +74,12 @@ class Staged:
         for item in items:
             if isinstance(item, Mapping) and "role" in item:
                 messages = (*staged.messages, _in_blocks(_message(item)))
-                staged = attrs.evolve(staged, messages=messages, composing=False)
+                staged = Staged(messages, asides=staged.asides)
             else:
                 messages, blocks = staged.messages, (_block(item),)
                 if staged.composing:
                     messages, blocks = messages[:-1], (*messages[-1]["content"], *blocks)
-                staged = attrs.evolve(staged, messages=(*messages, _user_message(blocks)), composing=True)
+                staged = Staged((*messages, _user_message(blocks)), composing=True, asides=staged.asides)
         return staged
 
     def with_asides(self, *, takes_system: bool) -> "Staged":

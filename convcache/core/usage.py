@@ -3,7 +3,7 @@
 Knows the API's `usage` object and the catalogue's prices; nothing of prompts or conversations.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final, Self
 
@@ -35,8 +35,8 @@ class Usage:
     @classmethod
     def of(cls, usage: Mapping[str, Any]) -> Self:
         """Read the API's `usage`. Where it lists `iterations`, those are what is billed (compaction, advisors)."""
-        iterations = _iterations(usage)
-        return sum((cls._of_one(one) for one in iterations), start=cls())
+        iterations = usage.get("iterations")
+        return sum(map(cls._of_one, iterations), start=cls()) if iterations else cls._of_one(usage)
 
     @classmethod
     def _of_one(cls, usage: Mapping[str, Any]) -> Self:
@@ -89,8 +89,7 @@ class Usage:
 
     def uncached_cost(self, model: Model, terms: Terms = STANDARD) -> Decimal | None:
         """What the same request would cost in dollars if nothing were cached."""
-        uncached = attrs.evolve(self, read=0, written_5m=0, written_1h=0, uncached=self.prompt)
-        return uncached.cost(model, terms)
+        return Usage(uncached=self.prompt, output=self.output).cost(model, terms)
 
 
 @attrs.frozen
@@ -114,10 +113,6 @@ class Costs:
         return type(self)(_sum(self.paid, other.paid), _sum(self.uncached, other.uncached))
 
 
-def _iterations(usage: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    return usage.get("iterations") or (usage,)
-
-
 def _sum(one: Decimal | None, other: Decimal | None) -> Decimal | None:
     return None if one is None or other is None else one + other
 
@@ -139,13 +134,13 @@ class Bill:
     @classmethod
     def of(cls, usage: Mapping[str, Any]) -> Self:
         """Read the API's `usage`."""
-        iterations = _iterations(usage)
+        iterations, total = usage.get("iterations"), Usage.of(usage)
         terms = Terms(
             is_fast=usage.get("speed") == "fast",
             is_us=usage.get("inference_geo") == "us",
             is_batch=usage.get("service_tier") == "batch",
         )
-        return cls(total=Usage.of(usage), prompt=Usage.of(iterations[0]), terms=terms)
+        return cls(total=total, prompt=Usage.of(iterations[0]) if iterations else total, terms=terms)
 
 
 @attrs.define
