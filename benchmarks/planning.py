@@ -1,9 +1,11 @@
-"""What a turn costs the books as its history grows: microseconds of CPU to digest, plan and settle it.
+"""What a turn costs the books as its history grows: microseconds of CPU to digest, plan and settle it, and to decide
+what to do while it rests.
 
     python -m benchmarks.planning [--json] [--smoke]
 
 A turn of an agent, by the calls that a conversation makes, on a model that keeps earlier thinking (`claude-opus-5`)
-and on one that drops it (`claude-haiku-4-5`). Figures are medians.
+and on one that drops it (`claude-haiku-4-5`). It is decided by the habits of an application, which go on as its
+conversations do. Figures are medians.
 """
 
 import argparse
@@ -24,12 +26,16 @@ from convcache.core.ledger import Ledger
 from convcache.core.planner import Landmarks, Plan
 from convcache.core.policy import Policy
 from convcache.core.prompt import Node, Prompt
+from convcache.core.refresh import LAPSE, Caution, Decision
 from convcache.core.transcript import Transcript
 from convcache.core.usage import Bill, Usage
+from convcache.habits import Habits, Track
+from convcache.resting import Rest
 
 START: Final = datetime(2026, 11, 22, 9, tzinfo=UTC)
 MODELS: Final = ("claude-opus-5", "claude-haiku-4-5")
-PARTS: Final = ("digest", "plan", "settle")
+PARTS: Final = ("digest", "plan", "settle", "decide")
+CAUTION: Final = Caution()
 
 T = TypeVar("T")
 
@@ -57,6 +63,8 @@ class Chat:
     ledger: Ledger = attrs.field(factory=Ledger)
     prompt: Prompt | None = None
     tail: Node | None = None
+    habits: Habits = attrs.field(factory=Habits)
+    track: Track = attrs.field(factory=Track)
     at: datetime = START
 
     @classmethod
@@ -68,6 +76,7 @@ class Chat:
         messages = self.transcript.asked(asked("agent", self.turn))
         request: Json = {"model": self.model, "max_tokens": 100, "messages": messages}
         self.at += timedelta(seconds=10)
+        self.track = self.habits.came(self.track, self.at)
         prompt, digest = timed(lambda: self.books.prompt(request, grown_from=self.prompt))
         (plan, _), placed = timed(lambda: self._placed(request, prompt))
         usage = Usage(
@@ -79,7 +88,13 @@ class Chat:
         self.prompt, self.tail = plan.prompt, plan.tail
         self.transcript = self.transcript.answered(messages, replied("agent", self.turn), "tool_use")
         self.turn += 1
-        return {"digest": digest, "plan": placed, "settle": settle}
+        self.track = self.habits.rests(self.track, "tool_use", since=self.at, by_person=False)
+        _, decide = timed(lambda: self._decided(request, plan))
+        return {"digest": digest, "plan": placed, "settle": settle, "decide": decide}
+
+    def _decided(self, request: Json, plan: Plan) -> Decision:
+        rest = Rest.of(request, plan, self.books.scope.warm, self.track, started=self.at)
+        return LAPSE if rest is None else rest.decision(self.habits, CAUTION, self.at)
 
     def _placed(self, request: Json, prompt: Prompt | None) -> tuple[Plan, Json]:
         assert prompt is not None  # noqa: S101 - else there is nothing to measure

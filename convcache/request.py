@@ -142,20 +142,22 @@ def _field(name: str, value: Any) -> Any:
 def plain(value: Any) -> Any:
     """SDK objects as the plain JSON that the API takes back: a message as role and content, blocks as received, a
     file as its bytes in base64."""
+    if value is None or isinstance(value, (str, int, float)):
+        return value
     if isinstance(value, BaseModel):
         return _plain_model(value)
-    if isinstance(value, Mapping):
+    if isinstance(value, (dict, Mapping)):
         return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, os.PathLike):
-        return base64.b64encode(Path(value).read_bytes()).decode()
-    if isinstance(value, io.IOBase):
+    if isinstance(value, (os.PathLike, io.IOBase)):
         return base64.b64encode(_bytes_of(value)).decode()
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
         return [plain(item) for item in value]
     return value
 
 
-def _bytes_of(file: io.IOBase) -> bytes:
+def _bytes_of(file: os.PathLike[str] | io.IOBase) -> bytes:
+    if isinstance(file, os.PathLike):
+        return Path(file).read_bytes()
     content: str | bytes = file.read()
     return content.encode() if isinstance(content, str) else content
 

@@ -718,7 +718,9 @@ class ConversationState:
                 before, self._head = self._head, Head.of(seen or {}, prompt)
                 self._books.compare_heads(before, self._head)
             landmarks = self._landmarks(prompt, pending.transcript)
-            landmarks = attrs.evolve(landmarks, lifetime=self._lifetime(pending, prompt, landmarks, at))
+            chosen = self._lifetime(pending, prompt, landmarks, at)
+            if chosen != landmarks.lifetime:
+                landmarks = attrs.evolve(landmarks, lifetime=chosen)
             pending.plan, body = self._books.placed(
                 pending.request, prompt, self._ledger, at=at, landmarks=landmarks, is_told=is_told
             )

@@ -95,11 +95,11 @@ def breakpoint_ttl(block: Json) -> Ttl | None:
     one means five minutes.
     """
     control = block.get("cache_control")
-    if isinstance(control, Mapping):
+    if control is not None and isinstance(control, Mapping):
         return "1h" if control.get("ttl") == "1h" else "5m"
     inner = block.get("content")
     for item in inner if isinstance(inner, (list, tuple)) else ():
-        if isinstance(item, Mapping) and (ttl := breakpoint_ttl(item)):
+        if _is_object(item) and (ttl := breakpoint_ttl(item)):
             return ttl
     return None
 

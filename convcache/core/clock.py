@@ -39,7 +39,7 @@ class Entry:
 
     def used(self, at: datetime) -> "Entry":
         """The entry after a request that started at `at` read it; its lifetime runs from there."""
-        return attrs.evolve(self, expires=max(self.expires, at + TTL[self.ttl]))
+        return Entry(self.digest, self.tokens, self.ttl, max(self.expires, at + TTL[self.ttl]))
 
 
 class CacheClock:

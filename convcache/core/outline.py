@@ -95,7 +95,7 @@ def _is_citing(block: Json) -> bool:
     inner = block.get("content") if block.get("type") == "tool_result" else None
     if isinstance(inner, (list, tuple)) and any(_is_citing(part) for part in inner):
         return True
-    return isinstance(switch, Mapping) and bool(switch.get("enabled"))
+    return bool(switch) and isinstance(switch, Mapping) and bool(switch.get("enabled"))
 
 
 def shows_image(block: Json) -> bool:

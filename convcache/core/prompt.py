@@ -56,6 +56,7 @@ class Node:
         markable: Whether the API takes a breakpoint here.
         own: The TTL of a breakpoint that the caller put here.
         shared: Whether the caller declared that others share the prompt up to here.
+        kind: The block's type.
     """
 
     path: Path
@@ -67,6 +68,7 @@ class Node:
     markable: bool
     own: Ttl | None
     shared: bool
+    kind: str | None
 
     @property
     def section(self) -> str:
@@ -217,13 +219,17 @@ class Prompt:
         head = Head.of(request, None if grown_from is None else grown_from.head)
         view = View.of(request, outline, row, tokens)
         fields: Mapping[str, Any] = {**head.fields(request), **key.values(request, outline)}
-        nodes, chain = Nodes(), _Chain(rules or platform(request["model"]), count, is_followed)
+        nodes, kept = Nodes(), 0
+        chain = _Chain(rules or platform(request["model"]), count, is_followed)
         if grown_from is not None and grown_from.fields == fields:
             fields = grown_from.fields
             kept = min(known, view.alike(grown_from.view))
             nodes = grown_from.nodes.first(grown_from.nodes.before((kept, 0)))
         if nodes and nodes[-1].section == "messages":
-            chain.go_on_after(nodes[-1], messages)
+            chain.go_on_after(nodes[-1])
+            if not is_followed:
+                # What stands between the two is not in the prompt, and is not read again.
+                chain.after = (kept, 0)
         else:
             nodes = Nodes().plus(_head_nodes(request, fields, chain))
             chain.salt(key.salt("messages", fields))
@@ -329,12 +335,12 @@ class _Chain:
     after: Place = (0, 0)
     """The block of the messages that is read next."""
 
-    def go_on_after(self, last: Node, messages: Sequence[Json]) -> None:
+    def go_on_after(self, last: Node) -> None:
         """Go on where a node of a message ended."""
         index, place = _place(last)
         self.digest, self.said, self.position = last.digest, last.said, last.position
         self.size, self.length = last.size, last.length
-        self.run = as_blocks(messages[index]["content"])[place].get("type")
+        self.run = last.kind
         self.after = index, place + 1
 
     def salt(self, value: bytes) -> None:
@@ -370,6 +376,7 @@ class _Chain:
             markable=markable,
             own=breakpoint_ttl(block),
             shared=is_shared(block),
+            kind=kind,
         )
 
     def _collapses(self, kind: object) -> bool:

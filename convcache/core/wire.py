@@ -163,7 +163,7 @@ class Messages(Sequence[Json]):
     def __getitem__(self, at: int | slice) -> Json | Sequence[Json]:
         if isinstance(at, slice):
             return tuple(self[index] for index in range(*at.indices(len(self))))
-        if at < -len(self):
+        if at < 0 and at < -len(self):
             raise IndexError(at)
         return self.message(at).json
 
