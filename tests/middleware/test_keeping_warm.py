@@ -81,7 +81,7 @@ def test_a_loop_is_kept_alive_until_it_goes_on(fast, client, events, stream):
             reply = answer.get_final_message()
     else:
         reply = client.messages.create(**asked(HELLO))
-    assert eventually(lambda: len(keep_alives(fast)) == 1)
+    assert eventually(lambda: [event for event in events if isinstance(event, KeptWarm)])
     client.messages.create(**asked(HELLO, {"role": "assistant", "content": reply.content}, MORE))
 
     first, kept, second = fast.requests[:3]
