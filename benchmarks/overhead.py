@@ -37,8 +37,8 @@ FIELDS: Final[dict[str, Any]] = {
     "tools": [{"name": "find", "description": "Finds.", "input_schema": {"type": "object"}}],
 }
 PLAIN: Final = "plain SDK"
-LONG: Final = 1_000
-"""From here on a chat may grow by the calls that are measured; a shorter one is begun again for each."""
+LONG: Final = 500
+"""From so many messages on a chat may grow by the calls that are measured; a shorter one is begun again for each."""
 
 
 @attrs.frozen(kw_only=True)

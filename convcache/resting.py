@@ -118,7 +118,9 @@ class Rest:
             hour_expires=self.hour_expires,
         )
         gaps = habits.gaps(pause.moment, self.track.own)
-        decision = decide(idle, gaps, prices, at=at, caution=attrs.evolve(caution, upgrades=upgrades))
+        if upgrades != caution.upgrades:
+            caution = attrs.evolve(caution, upgrades=upgrades)
+        decision = decide(idle, gaps, prices, at=at, caution=caution)
         most = self.rewrite if allowance is None else min(self.rewrite, allowance)
         if decision.due is None or self.spent + decision.cost > most:
             return LAPSE
