@@ -8,8 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
-from operator import attrgetter
-from typing import Any, Final, Self, overload
+from typing import Any, Self, overload
 
 from convcache.core.blocks import Json, Ttl, as_blocks, as_bytes, control, marked, unmarked
 from convcache.core.growing import Growing
@@ -95,9 +94,6 @@ def _frozen(message: Json) -> tuple[tuple[int, ...], bytes]:
             ends.append(len(wire))
         wire += b"]"
     return tuple(ends), bytes(wire + b"}")
-
-
-_FROZEN: Final = attrgetter("_wire")
 
 
 class Messages(Sequence[Json]):
@@ -193,9 +189,7 @@ class Written:
 
     def wire(self, before: bytes = b"", after: bytes = b"") -> bytes:
         """The bytes of the list of them, between others: joined once, for they may be many."""
-        parts = [*map(_FROZEN, self.messages.each())]
-        if not all(parts):
-            parts = [message.wire for message in self.messages.each()]
+        parts = [message._wire or message.wire for message in self.messages.each()]  # noqa: SLF001 - a call for each
         for index, ttls in self._marks.items():
             parts[index] = self.messages.message(index).marked_wire(ttls)
         if not parts:
