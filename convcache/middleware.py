@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
-from itertools import chain
 from threading import Lock
 from typing import Any, ClassVar, Final, cast
 
@@ -163,7 +162,7 @@ class CacheMiddleware(Middleware):
         self._scopes: LRUCache[str, Scope] = LRUCache(MAX_SCOPES)
         self._clock = clock
         self._lineages: LRUCache[str | bytes, _Lineage] = LRUCache(MAX_REMEMBERED)
-        self._heads: LRUCache[str | bytes, Head] = LRUCache(MAX_HEADS)
+        self._heads: LRUCache[str | bytes, Head | None] = LRUCache(MAX_HEADS)
         self._read: LRUCache[bytes, _Read] = LRUCache(MAX_READ, getsizeof=lambda read: len(read.prompt.nodes))
         self._lock = Lock()
         self._usage, self._costs = Usage(), Costs()
@@ -300,16 +299,20 @@ class CacheMiddleware(Middleware):
         return found or _Lineage(self._books.opened(), self._books)
 
     def _heads_of(self, body: dict[str, Any], prompt: Prompt) -> tuple[Head | None, Head]:
-        """The head of the conversation's last request, found by its name or by what was said, and that of this one."""
+        """The head of the conversation's last request, found by its name or by what was said, and that of this one.
+        Several conversations that open alike cannot be told apart by what was said."""
         head, name = Head.of(body, prompt), _name.get()
         said = (node.said for node in reversed(prompt.nodes) if node.section == "messages")
-        keys: Iterator[str | bytes] = iter([name]) if name else said
         with self._lock:
-            for latest in keys:
-                before = next((self._heads[key] for key in chain([latest], keys) if key in self._heads), None)
-                self._heads[latest] = head
+            if name:
+                before, self._heads[name] = self._heads.get(name), head
                 return before, head
-        return None, head
+            latest = next(said, b"")
+            before = next((self._heads[key] for key in said if key in self._heads), None)
+            known = self._heads.get(latest, head)
+            is_one = known is not None and known.digests == head.digests
+            self._heads[latest] = head if is_one else None
+        return before, head
 
     def _remembered(self, node: Node) -> _Lineage | None:
         if node.section != "messages":

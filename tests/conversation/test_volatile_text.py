@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from convcache import CacheMiddleware, Conversation
 from convcache.core.events import HeadUnstable
 from convcache.observe import emit
-from tests.words import GUIDE, MODEL, TOOL
+from tests.words import GUIDE, MODEL, TOOL, text
 
 
 def clocked(hour: int) -> str:
@@ -71,6 +71,20 @@ def test_so_it_is_in_a_loop_through_the_middleware(url, emulator, events, named)
 
     (clock,) = told(events)
     assert (clock.before, clock.after) == ("2026-11-22T09:15:00Z", "2026-11-22T10:15:00Z")
+
+
+def test_users_who_open_alike_are_not_taken_for_one(url, emulator, events):
+    caching = CacheMiddleware(clock=emulator.clock.now, on_event=events.append)
+    with Anthropic(base_url=url, api_key="x", max_retries=0, middleware=[caching]) as client:
+        chats: list[list[Any]] = [[{"role": "user", "content": "hello"}] for _ in range(4)]
+        for _ in range(3):
+            for number, messages in enumerate(chats):
+                system = [text(GUIDE), text(f"This is user {number}, who has seen {number} offers. " * 5)]
+                answer = client.messages.create(model=MODEL, max_tokens=50, system=system, messages=messages)
+                messages.append({"role": "assistant", "content": answer.content})
+                messages.append({"role": "user", "content": f"more of {number}"})
+
+    assert not told(events)
 
 
 def test_tools_in_another_order_are_named(chat, events):
