@@ -126,6 +126,11 @@ class Rest:
             return LAPSE
         return decision
 
+    def goes_on_from(self, earlier: "Rest") -> None:
+        """It was kept warm before, while its reply was arriving."""
+        self.sent, self.spent = earlier.sent, earlier.spent
+        self.expires = max(self.expires, earlier.expires)
+
     def outcome(self, read: int, at: datetime) -> WarmthEnded | None:
         """Whether what was spent on it has paid, now that its next request has read so much; `None` if nothing was."""
         if not self.sent:

@@ -539,7 +539,7 @@ class ConversationState:
                     since=pending.started,
                     by_person=speaks(pending.request),
                 )
-            self._rest_is_over()
+            while_it_arrived, self._rest = self._rest, None
             if not (self._books.policy.observing or pending.is_final or self._is_another_key(pending)):
                 self._rest = Rest.of(
                     {**pending.besides, **pending.request},
@@ -549,7 +549,11 @@ class ConversationState:
                     started=pending.started,
                     reply=None if reply is None or reply.stop_reason == "tool_use" else _tokens_of(reply),
                 )
-                self._tell_keeper()
+            if while_it_arrived is not None:
+                while_it_arrived.is_over = True
+                if self._rest is not None:
+                    self._rest.goes_on_from(while_it_arrived)
+            self._tell_keeper()
 
     def _tell_keeper(self) -> None:
         tell = self.on_rest()

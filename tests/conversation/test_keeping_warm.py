@@ -239,8 +239,8 @@ def test_a_stream_rests_while_it_is_read(opened, emulator):
     assert chat.decision.due is not None
 
 
-def test_a_stream_that_outlives_its_entry_is_kept_alive_too(opened, emulator):
-    chat = opened(returning(minutes(9)))
+def test_a_stream_that_outlives_its_entry_is_kept_alive_too(opened, emulator, events):
+    chat = opened(returning(minutes(9)), policy=Policy(ttl="5m"))
     with chat.stream("tell me all") as stream:
         next(stream)
         emulator.clock.advance(minutes(4.75))
@@ -249,6 +249,12 @@ def test_a_stream_that_outlives_its_entry_is_kept_alive_too(opened, emulator):
 
     assert turn.actual.read == chat.turns[0].actual.cached
     assert chat.messages[-1]["role"] == "assistant"
+    # It counts for the pause that follows: whether it paid is told with the next turn.
+    assert not happened(events, WarmthEnded)
+    emulator.clock.advance(minutes(3))
+    chat.send("more")
+    (ended,) = happened(events, WarmthEnded)
+    assert (ended.sent, ended.paid) == (1, True)
 
 
 def test_the_end_of_a_final_turn_is_not_written(opened, emulator):
