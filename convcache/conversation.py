@@ -48,6 +48,7 @@ from convcache.core.refresh import Decision
 from convcache.core.usage import Bill, Costs, Usage
 from convcache.keeper import AsyncKeeper, Keeper
 from convcache.observe import emit, keep_alive_span
+from convcache.pending import Pending
 from convcache.request import (
     Reply,
     RequestOptions,
@@ -61,7 +62,7 @@ from convcache.request import (
 from convcache.resting import KEEP_ALIVE_TIMEOUT
 from convcache.route import Carrier, routed
 from convcache.runner import TurnsOf
-from convcache.state import ConversationState, Pending
+from convcache.state import ConversationState
 from convcache.streaming import AsyncConversationStream, ConversationStream
 
 SyncClient = Anthropic | AnthropicBedrock | AnthropicBedrockMantle | AnthropicVertex
@@ -177,7 +178,7 @@ class _BaseConversation(Generic[ClientT, KeeperT]):
             clock=clock,
             keeper=keeper,
         )
-        self._state.on_rest = WeakMethod(self._rests)
+        self._state.pauses.on_rest = WeakMethod(self._rests)
 
     @property
     def messages(self) -> list[MessageParam]:
@@ -336,7 +337,7 @@ class _BaseConversation(Generic[ClientT, KeeperT]):
         fork = object.__new__(type(self))
         fork.__dict__.update(self.__dict__)
         fork._state = self._state.fork()
-        fork._state.on_rest = WeakMethod(fork._rests)
+        fork._state.pauses.on_rest = WeakMethod(fork._rests)
         return fork
 
     def _rests(self) -> None:
@@ -351,7 +352,7 @@ class _BaseConversation(Generic[ClientT, KeeperT]):
 
     def left_to_lapse(self) -> None:
         """Tell the books that nobody keeps the conversation warm any more."""
-        self._state.left_to_lapse()
+        self._state.pauses.give_up()
 
     def _once(self, pending: Pending) -> tuple[Any, dict[str, Any]]:
         """The same for what is sent once, and not waited for long."""

@@ -18,8 +18,9 @@ from convcache.core.blocks import Json
 from convcache.core.transcript import Transcript
 from convcache.core.usage import UsageMeter
 from convcache.core.wire import in_json
+from convcache.pending import Pending
 from convcache.request import Reply
-from convcache.state import ConversationState, Pending
+from convcache.state import ConversationState
 from convcache.taps import derived, tapped
 
 

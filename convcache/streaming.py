@@ -12,8 +12,9 @@ from anthropic import AsyncMessageStream, MessageStream, ParsedMessageStreamEven
 from anthropic.types import Message
 
 from convcache.core.usage import UsageMeter
+from convcache.pending import Pending
 from convcache.request import Reply, plain
-from convcache.state import ConversationState, Pending
+from convcache.state import ConversationState
 
 StreamT = TypeVar("StreamT", bound=MessageStream[None] | AsyncMessageStream[None])
 

@@ -272,7 +272,7 @@ def test_a_conversation_that_will_not_go_on_does_not_pay_a_write(opened, emulato
 def test_without_a_keeper_an_application_that_pauses_writes_for_an_hour(client, emulator):
     """Nobody keeps it alive: five minutes would be written again in every turn."""
     chat = Conversation(client, model=MODEL, max_tokens=500, system=LONG, clock=emulator.clock.now)
-    chat._state._habits = returning(minutes(9))
+    chat._state.pauses.habits = returning(minutes(9))
     for _ in range(3):
         chat.send("hello")
         emulator.clock.advance(minutes(9))

@@ -1,0 +1,114 @@
+"""A conversation between two turns, as a value: its messages, how its turns were booked, and where breakpoints should be.
+
+Every verb gives another history. Knows what is kept, and nothing of what is on its way.
+"""
+
+from typing import Self
+
+import attrs
+
+from convcache.core.diagnosis import Sent
+from convcache.core.events import Turn
+from convcache.core.growing import Growing
+from convcache.core.planner import Landmarks
+from convcache.core.prompt import Node, Prompt
+from convcache.core.transcript import Transcript
+
+
+@attrs.frozen
+class KeptTurn:
+    """A turn of the history.
+
+    Attributes:
+        turn: Its booking, unless that failed.
+        tail: Where the last breakpoint of its request was.
+    """
+
+    turn: Turn | None
+    tail: Node | None
+
+
+@attrs.frozen(kw_only=True)
+class History:
+    """What was said and kept.
+
+    Attributes:
+        transcript: The messages.
+        kept: The turns among them.
+        pins: The ends of turns that keep a breakpoint.
+        parting: How many messages forks have in common; `None` if there are none.
+    """
+
+    transcript: Transcript
+    kept: Growing[KeptTurn] = attrs.field(factory=Growing)
+    pins: tuple[Node, ...] = ()
+    parting: int | None = None
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The booked turns."""
+        return tuple(kept.turn for kept in self.kept if kept.turn is not None)
+
+    @property
+    def tail(self) -> Node | None:
+        """The last tail of a kept turn."""
+        return next((kept.tail for kept in reversed(self.kept) if kept.tail is not None), None)
+
+    def with_transcript(self, transcript: Transcript) -> Self:
+        """The same turns, with what is staged or changed in that."""
+        return attrs.evolve(self, transcript=transcript)
+
+    def pinned(self) -> Self:
+        """With a breakpoint that stays at the end of the last turn.
+
+        Raises:
+            ValueError: There is none.
+        """
+        tail = self.kept[-1].tail if self.kept else None
+        if tail is None:
+            raise ValueError("there is nothing to pin: no turn was sent yet whose prompt was cached")
+        return attrs.evolve(self, pins=(*self.pins, tail))
+
+    def parted(self) -> Self:
+        """With a border at its end, where forks part."""
+        return attrs.evolve(self, parting=len(self.transcript.messages) or self.parting)
+
+    def rewound(self, turns: int) -> Self:
+        """Without the last turns.
+
+        Raises:
+            ValueError: There are not that many.
+        """
+        transcript = self.transcript.rewound(turns)
+        is_before = self.parting is not None and self.parting <= len(transcript.messages)
+        return attrs.evolve(
+            self,
+            transcript=transcript,
+            kept=self.kept.first(len(self.kept) - turns),
+            parting=self.parting if is_before else None,
+        )
+
+    def edited(self, transcript: Transcript) -> Self:
+        """With other messages."""
+        are_the_same = len(transcript.turns) == len(self.kept)
+        kept = self.kept if are_the_same else Growing[KeptTurn]()
+        return attrs.evolve(self, transcript=transcript, kept=kept, parting=None)
+
+    def answered(self, before: Transcript, after: Transcript) -> Self:
+        """With a turn more than before, to be booked yet."""
+        return attrs.evolve(self, transcript=after, kept=self.kept.first(len(before.turns)))
+
+    def booked(self, turn: Turn | None, tail: Node | None) -> Self:
+        """With the booking of its last turn."""
+        return attrs.evolve(self, kept=self.kept.plus([KeptTurn(turn, tail)]))
+
+    def landmarks(self, prompt: Prompt, transcript: Transcript, last: Sent | None) -> Landmarks:
+        """Where breakpoints should be in a prompt that goes on from a transcript: at the tail of the last turn that is
+        still as it was, and where forks part."""
+        tails = (kept.tail for kept in reversed(self.kept) if kept.tail is not None)
+        is_another = last is not None and bool(prompt.changed(last.fields))
+        anchor = (
+            None if is_another else next((tail for tail in tails if prompt.index_of(tail) is not None), None)
+        )
+        parting = None if self.parting is None else self.parting - transcript.start
+        return Landmarks(anchor=anchor, pins=self.pins, parting=parting)
