@@ -10,7 +10,8 @@ from typing import Any, Final, Self, TypeVar, overload
 
 T_co = TypeVar("T_co", covariant=True)
 
-_CHUNK: Final = 64
+CHUNK: Final = 64
+"""Items that are held together."""
 
 
 class Growing(Sequence[T_co]):
@@ -22,12 +23,12 @@ class Growing(Sequence[T_co]):
         self._set((), tuple(items))
 
     def _set(self, chunks: tuple[tuple[T_co, ...], ...], last: tuple[T_co, ...]) -> None:
-        full = len(last) - len(last) % _CHUNK
+        full = len(last) - len(last) % CHUNK
         if full:
-            chunks += tuple(last[start : start + _CHUNK] for start in range(0, full, _CHUNK))
+            chunks += tuple(last[start : start + CHUNK] for start in range(0, full, CHUNK))
             last = last[full:]
         self._chunks, self._last = chunks, last
-        self._full = len(chunks) * _CHUNK
+        self._full = len(chunks) * CHUNK
         self._size = self._full + len(last)
 
     def plus(self, items: Iterable[T_co]) -> Self:
@@ -39,7 +40,7 @@ class Growing(Sequence[T_co]):
     def first(self, count: int) -> Self:
         """The first items, sharing them."""
         cut = object.__new__(type(self))
-        chunks, rest = divmod(min(count, self._size), _CHUNK)
+        chunks, rest = divmod(min(count, self._size), CHUNK)
         last = self._chunks[chunks] if chunks < len(self._chunks) else self._last
         cut._set(self._chunks[:chunks], last[:rest])
         return cut
@@ -56,6 +57,12 @@ class Growing(Sequence[T_co]):
     def __iter__(self) -> Iterator[T_co]:
         return chain.from_iterable((*self._chunks, self._last))
 
+    def chunks(self, start: int = 0) -> tuple[tuple[T_co, ...], ...]:
+        """The items from one on, in the tuples that hold them: full ones are the same in all that share them."""
+        skipped, within = divmod(start, CHUNK)
+        first, *others = (*self._chunks[skipped:], self._last) if start < self._size else ((),)
+        return (first[within:], *others)
+
     @overload
     def __getitem__(self, at: int) -> T_co: ...
 
@@ -69,7 +76,7 @@ class Growing(Sequence[T_co]):
         if index < 0:
             raise IndexError(at)
         if index < self._full:
-            return self._chunks[index // _CHUNK][index % _CHUNK]
+            return self._chunks[index // CHUNK][index % CHUNK]
         return self._last[index - self._full]
 
 

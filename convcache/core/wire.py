@@ -7,11 +7,11 @@ import json
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import islice
+from itertools import accumulate, chain
 from typing import Any, Self, overload
 
 from convcache.core.blocks import Json, Ttl, as_blocks, as_bytes, control, marked, unmarked
-from convcache.core.growing import Growing
+from convcache.core.growing import CHUNK, Growing
 
 Marks = Mapping[int, Mapping[int, Ttl]]
 """The breakpoints of messages: message -> block -> TTL. A message with none of ours is named to take off its own."""
@@ -20,12 +20,14 @@ Marks = Mapping[int, Mapping[int, Ttl]]
 class Message:
     """A message, by its JSON or by its bytes: either tells the other, and neither is ever changed."""
 
-    __slots__ = ("_ends", "_json", "_wire")
+    __slots__ = ("_ends", "_json", "_page", "_place", "_wire")
 
     def __init__(self, message: Json) -> None:
         self._json: Json | None = message
         self._wire: bytes | None = None
         self._ends: tuple[int, ...] = ()
+        self._page: Page | None = None
+        self._place = 0
 
     @property
     def json(self) -> Json:
@@ -39,15 +41,30 @@ class Message:
     @property
     def wire(self) -> bytes:
         """Its bytes on the wire, without breakpoints."""
-        if self._wire is None:
-            self._ends, self._wire = _frozen(self.json)
-        return self._wire
+        wire = self._wire
+        if wire is None and self._page is not None:
+            return self._page.between(self._place, self._place + 1)
+        if wire is None:
+            self._ends, wire = _frozen(self.json)
+            self._wire = wire
+        return wire
+
+    def move(self, page: "Page", place: int) -> None:
+        """Keep its bytes as part of a page."""
+        # Last of all: another thread that finds them gone has to find the page.
+        self._place, self._page, self._wire = place, page, None
+
+    def page_of(self, count: int) -> bytes | None:
+        """The bytes of so many messages up to this one, if they are on one page. The same message has the same ones
+        before it, in one history and in what forks from it."""
+        page, end = self._page, self._place + 1
+        return None if page is None or end < count else page.between(end - count, end)
 
     def set_down(self) -> bool:
         """Keep the bytes alone of a message that was sent by its bytes, unless its caller put breakpoints into it;
         whether there were both forms."""
         message = self._json
-        if self._wire is None or message is None:
+        if message is None or (self._wire is None and self._page is None):
             return False
         if unmarked(message) is message:
             self._json = None
@@ -65,6 +82,23 @@ class Message:
     def marked_json(self, ttls: Mapping[int, Ttl]) -> Json:
         """The same as JSON."""
         return marked_message(self.json, ttls)
+
+
+class Page:
+    """The bytes of messages that follow one another, in one piece, so that a long history is gathered page by page."""
+
+    __slots__ = ("_starts", "_wire")
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        wires = [message.wire for message in messages]
+        self._wire = b",".join(wires)
+        self._starts = tuple(accumulate((len(wire) + 1 for wire in wires), initial=0))
+        for place, message in enumerate(messages):
+            message.move(self, place)
+
+    def between(self, first: int, end: int) -> bytes:
+        """The bytes of some of them."""
+        return self._wire[self._starts[first] : self._starts[end] - 1]
 
 
 def marked_message(message: Json, ttls: Mapping[int, Ttl]) -> Json:
@@ -141,7 +175,17 @@ class Messages(Sequence[Json]):
 
     def each(self) -> Iterator[Message]:
         """The messages themselves."""
-        return islice(self._each, self._start, None)
+        return chain.from_iterable(self.chunks())
+
+    def chunks(self) -> tuple[tuple[Message, ...], ...]:
+        """The messages in the tuples that hold them."""
+        return self._each.chunks(self._start)
+
+    def chunk_of(self, at: int) -> tuple[int, int]:
+        """In which of these tuples a message is, and where."""
+        chunk, place = divmod(self._start + at, CHUNK)
+        skipped, within = divmod(self._start, CHUNK)
+        return chunk - skipped, place if chunk > skipped else place - within
 
     def message(self, at: int) -> Message:
         """One of them."""
@@ -189,9 +233,11 @@ class Written:
 
     def wire(self, before: bytes = b"", after: bytes = b"") -> bytes:
         """The bytes of the list of them, between others: joined once, for they may be many."""
-        parts = [message._wire or message.wire for message in self.messages.each()]  # noqa: SLF001 - a call for each
+        marks: dict[int, dict[int, Mapping[int, Ttl]]] = {}
         for index, ttls in self._marks.items():
-            parts[index] = self.messages.message(index).marked_wire(ttls)
+            chunk, place = self.messages.chunk_of(index)
+            marks.setdefault(chunk, {})[place] = ttls
+        parts = [_wire(chunk, marks.get(at)) for at, chunk in enumerate(self.messages.chunks()) if chunk]
         if not parts:
             return before + b"[]" + after
         parts[0] = before + b"[" + parts[0]
@@ -203,6 +249,19 @@ class Written:
 
     def __deepcopy__(self, _: object) -> Self:
         return self
+
+
+def _wire(messages: Sequence[Message], marks: Mapping[int, Mapping[int, Ttl]] | None) -> bytes:
+    """The bytes of messages that follow one another. Where there are many of them, they stay in one piece."""
+    if marks is not None:
+        wires = (
+            message.marked_wire(marks[place]) if place in marks else message.wire
+            for place, message in enumerate(messages)
+        )
+        return b",".join(wires)
+    if len(messages) == CHUNK and messages[-1].page_of(CHUNK) is None:
+        Page(messages)
+    return messages[-1].page_of(len(messages)) or b",".join([message.wire for message in messages])
 
 
 def in_json(body: Mapping[str, Any]) -> dict[str, Any]:

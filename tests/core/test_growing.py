@@ -24,6 +24,11 @@ def test_it_reads_like_the_tuple_of_all_that_was_added(parts, at):
             grown[at]
 
 
+@given(items, st.integers(0, 250))
+def test_it_is_read_from_an_item_on_in_the_tuples_that_hold_it(whole, start):
+    assert [item for chunk in Growing(whole).chunks(start) for item in chunk] == whole[start:]
+
+
 @given(items, items, items)
 def test_what_grew_from_the_same_does_not_see_the_other(start, one, other):
     base = Growing(start)

@@ -57,6 +57,34 @@ def test_a_history_is_written_as_its_parts_and_reads_as_json():
     assert [n for n, message in enumerate(written) if "cache_control" in message["content"][0]] == [3, 149]
 
 
+def said(*names):
+    return [{"role": "user", "content": [text(str(name))]} for name in names]
+
+
+@given(st.data())
+def test_a_history_reads_the_same_however_it_grew_and_wherever_it_was_cut_and_marked(data):
+    """Bytes that are gathered page by page, shared with what forked off in the middle of one."""
+    histories = [(Messages(), [])]
+    for step in range(data.draw(st.integers(1, 5))):
+        messages, whole = data.draw(st.sampled_from(histories))
+        kept = data.draw(st.integers(0, len(whole)))
+        more = said(*(f"{step}.{n}" for n in range(data.draw(st.integers(1, 150)))))
+        messages, whole = messages.first(kept).plus(more), [*whole[:kept], *more]
+        histories.append((messages, whole))
+        start = data.draw(st.integers(0, len(whole)))
+        sent, rest = messages.since(start), whole[start:]
+        places = st.integers(0, max(0, len(rest) - 1))
+        marks = {place: {0: "5m"} for place in data.draw(st.sets(places, max_size=4)) if rest}
+
+        wanted = [marked_message(message, marks.get(place, {})) for place, message in enumerate(rest)]
+        assert Written(sent, marks).wire(b"<", b">") == b"<" + openapi_dumps(wanted) + b">"
+        sent.set_down()
+        assert [*sent] == rest
+        if data.draw(st.booleans()):
+            histories.append((sent, rest))
+    assert all([*messages] == whole for messages, whole in histories)
+
+
 def test_a_fork_shares_the_messages_and_their_bytes():
     base = Messages([{"role": "user", "content": [text(str(n))]} for n in range(100)])
     one, other = (
@@ -66,7 +94,7 @@ def test_a_fork_shares_the_messages_and_their_bytes():
     Written(one, {}).wire()
 
     assert all(a is b for a, b in zip(base.each(), other.each(), strict=False))
-    assert all(a.wire is b.wire for a, b in zip(one.first(100).each(), base.each(), strict=True))
+    assert all(a.wire == b.wire for a, b in zip(one.first(100).each(), base.each(), strict=True))
     assert (one.shared(base), one.shared(other), base.shared(one)) == (100, 100, 100)
     assert one.first(40).plus([{"role": "user", "content": "c"}]).shared(one) == 40
     assert Messages(base).shared(base) == 0
