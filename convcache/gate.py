@@ -19,29 +19,35 @@ from convcache.core.catalog import STANDARD, Terms
 from convcache.core.planner import Plan, reach
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Leader:
     """A request on its way that will leave prefixes in the cache."""
 
     digests: frozenset[bytes]
-    _over: "Future[None]" = attrs.field(factory=Future)
+    _over: "Future[None] | None" = None
 
     def wait(self, limit: timedelta) -> timedelta:
         """Wait until it has written them or has failed, or until the limit; tells how long that took."""
         began = monotonic()
         with suppress(FutureTimeoutError):
-            self._over.result(max(0.0, limit.total_seconds()))
+            self.awaited().result(max(0.0, limit.total_seconds()))
         return timedelta(seconds=monotonic() - began)
 
     async def wait_async(self, limit: timedelta) -> timedelta:
         """The same in a task of asyncio."""
         began = monotonic()
-        await asyncio.wait([asyncio.wrap_future(self._over)], timeout=max(0.0, limit.total_seconds()))
+        await asyncio.wait([asyncio.wrap_future(self.awaited())], timeout=max(0.0, limit.total_seconds()))
         return timedelta(seconds=monotonic() - began)
+
+    def awaited(self) -> "Future[None]":
+        """What is done when nobody has to wait any more. Most requests are waited for by nobody."""
+        if self._over is None:
+            self._over = Future()
+        return self._over
 
     def over(self) -> None:
         """Nobody has to wait any more."""
-        if not self._over.done():
+        if self._over is not None and not self._over.done():
             self._over.set_result(None)
 
 
@@ -65,6 +71,7 @@ class Gate:
         with self._lock:
             for leader in self._leaders:
                 if saving(plan, leader.digests) >= min_saving:
+                    leader.awaited()
                     return leader, None
             leader = Leader(frozenset(written(plan)))
             self._leaders.add(leader)
@@ -74,6 +81,7 @@ class Gate:
         """The request has written what it writes, or has failed."""
         with self._lock:
             self._leaders.discard(leader)
+        # Whoever waits for it has come before.
         leader.over()
 
 
