@@ -86,4 +86,7 @@ def values(request: Json, outline: Outline) -> dict[str, Any]:
 def salt(section: Section, values: Mapping[str, Any]) -> bytes:
     """The values that are mixed in before a section, as bytes."""
     mixed = [values[parameter.name] for parameter in PARAMETERS if parameter.section == section]
-    return json.dumps(mixed, separators=(",", ":"), default=str).encode()
+    return _encoder.encode(mixed).encode()
+
+
+_encoder: Final = json.JSONEncoder(separators=(",", ":"), default=str)

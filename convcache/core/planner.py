@@ -200,37 +200,37 @@ def _candidates(prompt: Prompt, landmarks: Landmarks, policy: Policy) -> Iterato
     """Every place worth a breakpoint, the one that saves most first, with the TTL asked for there."""
     tail = tail_of(prompt.nodes)
     for index, slot in _places(prompt, tail, landmarks):
+        if index is None or (slot == "own" and policy.own != "keep"):
+            continue
         asked = prompt.nodes[index].own or (prompt.automatic if index == tail else None)
-        if slot != "own" or policy.own == "keep":
-            chosen = _ttl(slot, landmarks) if policy.ttl == "auto" else policy.ttl
-            ttl = (policy.own == "keep" and asked) or chosen
-            if ttl is not None:
-                yield Breakpoint(index, slot, ttl)
+        chosen = _ttl(slot, landmarks) if policy.ttl == "auto" else policy.ttl
+        ttl = (policy.own == "keep" and asked) or chosen
+        if ttl is not None:
+            yield Breakpoint(index, slot, ttl)
 
 
 def _ttl(slot: Slot, landmarks: Landmarks) -> Ttl | None:
     return landmarks.lifetime if slot == "tail" else "5m"
 
 
-def _places(prompt: Prompt, tail: int | None, landmarks: Landmarks) -> Iterator[tuple[int, Slot]]:
+def _places(prompt: Prompt, tail: int | None, landmarks: Landmarks) -> list[tuple[int | None, Slot]]:
     nodes, head_end = prompt.nodes, _head_end(prompt.nodes)
     anchor = _found(prompt, landmarks.anchor)
     is_urgent = tail is not None and anchor is not None and _is_out_of_reach(nodes, anchor, tail)
     borders = _borders(prompt, landmarks.is_border)
-    end = head_end if head_end is not None and not borders else None
     parting = None if landmarks.parting is None else _last_markable(prompt, (landmarks.parting, 0))
-    yield from _at(tail, slot="tail")
-    yield from _at(anchor if is_urgent else None, slot="anchor")
-    yield from _at(parting, *reversed(borders), end, slot="border")
-    yield from _at(anchor, slot="anchor")
-    yield from _at(*(_found(prompt, pin) for pin in reversed(landmarks.pins)), slot="pin")
-    yield from _at(_edge(prompt), slot="edge")
-    yield from ((index, "own") for index in reversed(prompt.nodes.own) if nodes[index].markable)
-    yield from _at(head_end, slot="border")
-
-
-def _at(*places: int | None, slot: Slot) -> Iterator[tuple[int, Slot]]:
-    yield from ((place, slot) for place in places if place is not None)
+    return [
+        (tail, "tail"),
+        (anchor if is_urgent else None, "anchor"),
+        (parting, "border"),
+        *((border, "border") for border in reversed(borders)),
+        (None if borders else head_end, "border"),
+        (anchor, "anchor"),
+        *((_found(prompt, pin), "pin") for pin in reversed(landmarks.pins)),
+        (_edge(prompt), "edge"),
+        *((index, "own") for index in reversed(nodes.own) if nodes[index].markable),
+        (head_end, "border"),
+    ]
 
 
 def _found(prompt: Prompt, node: Node | None) -> int | None:
@@ -243,16 +243,14 @@ def _is_out_of_reach(nodes: Sequence[Node], old: int, tail: int) -> bool:
 
 
 def _borders(prompt: Prompt, is_border: Callable[[Node], bool]) -> list[int]:
-    """Where the prompts of others part from this one: declared anywhere, learned up to the first message."""
-    nodes = prompt.nodes
-    learned = (index for index in range(_opening(nodes)) if is_border(nodes[index]))
-    return sorted(index for index in {*prompt.nodes.shared, *learned} if nodes[index].markable)
-
-
-def _opening(nodes: Sequence[Node]) -> int:
-    """How many nodes there are up to the end of the first message."""
-    later = (i for i, node in enumerate(nodes) if node.section == "messages" and node.path[1] > 0)
-    return next(later, len(nodes))
+    """Where the prompts of others part from this one: declared anywhere, learned up to the end of the first message."""
+    found = {*prompt.nodes.shared}
+    for index, node in enumerate(prompt.nodes):
+        if node.section == "messages" and node.path[1] > 0:
+            break
+        if is_border(node):
+            found.add(index)
+    return sorted(index for index in found if prompt.nodes[index].markable)
 
 
 def _head_end(nodes: Sequence[Node]) -> int | None:

@@ -94,9 +94,12 @@ class Nodes(Growing[Node]):
         """These and more."""
         new = tuple(items)
         grown = super().plus(new)
-        numbered = tuple(enumerate(new, len(self)))
-        grown.own = self.own.plus([index for index, node in numbered if node.own is not None])
-        grown.shared = self.shared.plus([index for index, node in numbered if node.shared])
+        grown.own, grown.shared = self.own, self.shared
+        for index, node in enumerate(new, len(self)):
+            if node.own is not None:
+                grown.own = grown.own.plus([index])
+            if node.shared:
+                grown.shared = grown.shared.plus([index])
         return grown
 
     def first(self, count: int) -> Self:
@@ -115,6 +118,9 @@ class Nodes(Growing[Node]):
         """The index of a node of another prompt, if its whole prefix is here."""
         index = find_late(self, node.size, attrgetter("size"))
         return index if index < len(self) and self[index].digest == node.digest else None
+
+
+_NO_NODES: Final = Nodes()
 
 
 @attrs.frozen
@@ -219,7 +225,7 @@ class Prompt:
         head = Head.of(request, None if grown_from is None else grown_from.head)
         view = View.of(request, outline, row, tokens)
         fields: Mapping[str, Any] = {**head.fields(request), **key.values(request, outline)}
-        nodes, kept = Nodes(), 0
+        nodes, kept = _NO_NODES, 0
         chain = _Chain(rules or platform(request["model"]), count, is_followed)
         if grown_from is not None and grown_from.fields == fields:
             fields = grown_from.fields
@@ -231,7 +237,7 @@ class Prompt:
                 # What stands between the two is not in the prompt, and is not read again.
                 chain.after = (kept, 0)
         else:
-            nodes = Nodes().plus(_head_nodes(request, fields, chain))
+            nodes = _NO_NODES.plus(_head_nodes(request, fields, chain))
             chain.salt(key.salt("messages", fields))
         return cls(
             model=row,
