@@ -74,8 +74,8 @@ def is_markable(block: Json) -> bool:
 
 def takes_own_breakpoint(block: Json) -> bool:
     """Whether a breakpoint that the caller put on this block is kept: also on types that are not known here yet."""
-    is_known = block.get("type") in MARKABLE_TYPES | UNMARKABLE_TYPES
-    return breakpoint_ttl(block) is not None and not is_known
+    kind = block.get("type")
+    return kind not in MARKABLE_TYPES and kind not in UNMARKABLE_TYPES and breakpoint_ttl(block) is not None
 
 
 def is_empty_text(block: Json) -> bool:
@@ -200,7 +200,7 @@ def text_length(block: Json) -> int:  # noqa: PLR0911 - a row for each kind of b
             return len(data) // _BYTES_PER_TEXT_BYTE
         case "document", {"source": {"type": "text", "data": str(text)}}:
             return _bytes(text)
-    return len(as_bytes(unmarked(block)))
+    return len(unmarked_bytes(block))
 
 
 def _bytes(text: str) -> int:
@@ -220,6 +220,20 @@ def as_bytes(value: Any) -> bytes:
     return _encoder.encode(value).encode()
 
 
+def unmarked_bytes(block: Json) -> bytes:
+    """A block without breakpoints as JSON. Only one that has the word in it is searched for them.
+
+    Raises:
+        ValueError: It cannot be written as JSON (NaN, an infinity, a lone surrogate).
+        TypeError: It holds an object that is not JSON.
+    """
+    written = as_bytes(block)
+    return as_bytes(unmarked(block)) if _A_BREAKPOINT in written else written
+
+
+_A_BREAKPOINT: Final = b'"cache_control"'
+
+
 def canonical(block: Json) -> bytes:
     """The bytes a block is known by: without breakpoints, its own keys sorted, everything inside as written.
 
@@ -230,6 +244,4 @@ def canonical(block: Json) -> bytes:
         ValueError: The content cannot be written as JSON (NaN, an infinity, a lone surrogate).
         TypeError: It holds an object that is not JSON.
     """
-    plain = unmarked(block)
-    ordered = {key: plain[key] for key in sorted(plain)}
-    return as_bytes(ordered)
+    return unmarked_bytes({key: block[key] for key in sorted(block)})

@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import accumulate, chain
 from typing import Any, Self, overload
 
-from convcache.core.blocks import Json, Ttl, as_blocks, as_bytes, control, marked, unmarked
+from convcache.core.blocks import Json, Ttl, as_blocks, as_bytes, control, marked, unmarked, unmarked_bytes
 from convcache.core.growing import CHUNK, Growing
 
 Marks = Mapping[int, Mapping[int, Ttl]]
@@ -124,7 +124,7 @@ def _frozen(message: Json) -> tuple[tuple[int, ...], bytes]:
             continue
         wire += b"["
         for place, block in enumerate(value):
-            wire += (b"," if place else b"") + as_bytes(unmarked(block))
+            wire += (b"," if place else b"") + unmarked_bytes(block)
             ends.append(len(wire))
         wire += b"]"
     return tuple(ends), bytes(wire + b"}")
