@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import attrs
 
 from convcache import observe
+from convcache.core.blocks import Ttl
 from convcache.core.borders import Borders
 from convcache.core.catalog import Platform, model
 from convcache.core.clock import CacheClock
@@ -230,6 +231,7 @@ class Books:
         *,
         at: datetime,
         landmarks: Landmarks,
+        lifetime: Callable[[Plan], Ttl | None] | None = None,
         is_certain: bool = True,
         is_told: bool = False,
     ) -> tuple[Plan | None, dict[str, Any]]:
@@ -241,6 +243,7 @@ class Books:
             ledger: The books of its conversation.
             at: When it starts.
             landmarks: What is known of its conversation.
+            lifetime: How long the tail should live, told from the plan with the landmarks' lifetime.
             is_certain: Whether it is known, not only likely, that it belongs to this conversation.
             is_told: Whether it was planned before, so that there is nothing new to tell of it.
 
@@ -249,6 +252,10 @@ class Books:
         """
         with self.failing_open("planning"):
             plan = self.planned(request, prompt, ledger, at=at, landmarks=landmarks)
+            chosen = landmarks.lifetime if lifetime is None else lifetime(plan)
+            if chosen != landmarks.lifetime:
+                landmarks = attrs.evolve(landmarks, lifetime=chosen)
+                plan = self.planned(request, prompt, ledger, at=at, landmarks=landmarks)
             body = request if self.policy.observing else plan.marked(request)
             if not is_told:
                 self._watch_the_window(plan, request)

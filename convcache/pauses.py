@@ -194,27 +194,21 @@ class Pauses:
         waits = retry_after.isdigit() and timedelta(seconds=int(retry_after)) >= TTL["5m"]
         self._backs_off = waits or (last is not None and last.lapsed(at))
 
-    def lifetime(self, pending: Pending, prompt: Prompt, planned: Callable[[], Plan]) -> Ttl | None:
-        """How long a tail should live. Five minutes, unless the application's own traffic or a keeper tells more.
-
-        Args:
-            pending: The turn.
-            prompt: Its prompt.
-            planned: Gives the plan with five minutes.
-        """
+    def lifetime(self, pending: Pending, plan: Plan) -> Ttl | None:
+        """How long the tail of a turn should live, of which this is the plan with five minutes. That is left as it is,
+        unless the application's own traffic or a keeper tells more."""
         if pending.is_final:
             return None
         if self._backs_off:
             return "1h"
-        prices = prompt.model.prices
+        prices = plan.prompt.model.prices
         if prices is None or not self.habits.is_evident(self._track):
             return "5m"
         keeps = self._keeper is not None and can_be_repeated(pending.request)
         caution = self._keeper.caution if keeps and self._keeper is not None else NOBODY_KEEPS
         with self._books.failing_open("planning"):
-            plan = planned()
             warm, hit = self._books.scope.warm, plan.hit
-            held = None if hit is None else warm.warm(prompt.nodes[hit].digest, pending.started)
+            held = None if hit is None else warm.warm(plan.prompt.nodes[hit].digest, pending.started)
             return lifetime(
                 plan.forecast.written,
                 self.habits.outlooks(

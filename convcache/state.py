@@ -268,16 +268,14 @@ class ConversationState:
         if not is_told:
             before, self._head = self._head, Head.of(seen or {}, prompt)
             self._books.compare_heads(before, self._head)
-        landmarks = self._history.landmarks(prompt, pending.transcript, self._ledger.last)
-
-        def planned() -> Plan:
-            return self._books.planned(pending.request, prompt, self._ledger, at=at, landmarks=landmarks)
-
-        chosen = self.pauses.lifetime(pending, prompt, planned)
-        if chosen != landmarks.lifetime:
-            landmarks = attrs.evolve(landmarks, lifetime=chosen)
         pending.plan, body = self._books.placed(
-            pending.request, prompt, self._ledger, at=at, landmarks=landmarks, is_told=is_told
+            pending.request,
+            prompt,
+            self._ledger,
+            at=at,
+            landmarks=self._history.landmarks(prompt, pending.transcript, self._ledger.last),
+            lifetime=lambda plan: self.pauses.lifetime(pending, plan),
+            is_told=is_told,
         )
         pending.body = body if pending.plan is None else without_top_level_mark(body)
 
