@@ -9,7 +9,7 @@ import json
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import attrs
 
@@ -140,17 +140,14 @@ class Head:
     system_digest: bytes
 
     @classmethod
-    def of(cls, request: Json, earlier: Self | None) -> Self:
-        """The head of a request; the same as an earlier one where that has the very same objects."""
-        tools, system = request.get("tools"), request.get("system")
-        if earlier is not None and earlier.tools is tools and earlier.system is system:
-            return earlier
-        return cls(
-            tools,
-            system,
-            _digest(*(canonical(tool) for _, tool in _tools(request))),
-            _digest(*(canonical(block) for block in as_blocks(system))),
-        )
+    def of(cls, request: Json, parts: "_HeadParts") -> Self:
+        """The head of a request, which has these parts."""
+        tools, system = (_digest(*(part.written for part in section)) for section in parts)
+        return cls(request.get("tools"), request.get("system"), tools, system)
+
+    def is_of(self, request: Json) -> bool:
+        """Whether a request has the very same objects."""
+        return self.tools is request.get("tools") and self.system is request.get("system")
 
     def fields(self, request: Json) -> dict[str, Any]:
         """The part of a prompt's fields that it makes."""
@@ -222,7 +219,10 @@ class Prompt:
         def tokens(block: Json) -> float:
             return text_length(block) / bytes_per_token if count is None else count(block)
 
-        head = Head.of(request, None if grown_from is None else grown_from.head)
+        head, parts = None if grown_from is None else grown_from.head, None
+        if head is None or not head.is_of(request):
+            parts = _HeadParts.of(request)
+            head = Head.of(request, parts)
         view = View.of(request, outline, row, tokens)
         fields: Mapping[str, Any] = {**head.fields(request), **key.values(request, outline)}
         nodes, kept = _NO_NODES, 0
@@ -237,7 +237,7 @@ class Prompt:
                 # What stands between the two is not in the prompt, and is not read again.
                 chain.after = (kept, 0)
         else:
-            nodes = _NO_NODES.plus(_head_nodes(request, fields, chain))
+            nodes = _NO_NODES.plus(_head_nodes(parts or _HeadParts.of(request), fields, chain))
             chain.salt(key.salt("messages", fields))
         return cls(
             model=row,
@@ -276,20 +276,36 @@ def _digest(*parts: bytes) -> bytes:
     return hashlib.blake2b(framed, digest_size=16).digest()
 
 
-def _tools(request: Json) -> list[tuple[int, Json]]:
-    """The tools that are in the prompt, with their places in the request: deferred ones are not."""
-    return [(i, tool) for i, tool in enumerate(request.get("tools") or ()) if not tool.get("defer_loading")]
+class _HeadPart(NamedTuple):
+    """A tool or a system block that is in the prompt, with its canonical bytes."""
+
+    place: int
+    block: Json
+    written: bytes
 
 
-def _head_nodes(request: Json, fields: Mapping[str, Any], chain: "_Chain") -> Iterator[Node]:
+class _HeadParts(NamedTuple):
+    tools: Sequence[_HeadPart]
+    system: Sequence[_HeadPart]
+
+    @classmethod
+    def of(cls, request: Json) -> Self:
+        """Those of a request. Deferred tools are not in the prompt."""
+        tools, system = enumerate(request.get("tools") or ()), enumerate(as_blocks(request.get("system")))
+        return cls(
+            [_HeadPart(at, tool, canonical(tool)) for at, tool in tools if not tool.get("defer_loading")],
+            [_HeadPart(at, block, canonical(block)) for at, block in system],
+        )
+
+
+def _head_nodes(parts: _HeadParts, fields: Mapping[str, Any], chain: "_Chain") -> Iterator[Node]:
     """The nodes of tools and system."""
-    chain.salt(str(request["model"]).encode() + key.salt("tools", fields))
-    for index, tool in _tools(request):
-        yield chain.node(("tools", index), "tools", tool, canonical(tool), markable=True)
+    chain.salt(str(fields["model"]).encode() + key.salt("tools", fields))
+    for place, tool, written in parts.tools:
+        yield chain.node(("tools", place), "tools", tool, written, markable=True)
     chain.salt(key.salt("system", fields))
-    for index, block in enumerate(as_blocks(request.get("system"))):
-        written = canonical(block)
-        yield chain.node(("system", index), "system", block, written, markable=is_markable(block))
+    for place, block, written in parts.system:
+        yield chain.node(("system", place), "system", block, written, markable=is_markable(block))
 
 
 def _message_nodes(messages: Sequence[Json], view: View, chain: "_Chain") -> Iterator[Node]:
