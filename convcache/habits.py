@@ -79,11 +79,11 @@ class Habits:
             self._sweep(at)
             pause = track.pause
             if pause is None or pause.is_over:
-                return attrs.evolve(track, pause=None)
+                return Track(own=track.own, hand_overs=track.hand_overs)
             pause.is_over = True
             gap = at - pause.since
             self._rhythm = self._rhythm.after(pause.moment, gap, since=pause.told)
-            return attrs.evolve(track, own=track.own.after(pause.moment, gap), pause=None)
+            return Track(own=track.own.after(pause.moment, gap), hand_overs=track.hand_overs)
 
     def rests(self, track: Track, stop_reason: str | None, *, since: datetime, by_person: bool) -> Track:
         """The reply to its request has come, and it waits for the next one."""
@@ -93,7 +93,7 @@ class Habits:
         with self._lock:
             self._replies[by_person][works] += 1
             heappush(self._open, (since + timedelta(seconds=EDGES[0]), next(self._order), pause))
-        return attrs.evolve(track, hand_overs=track.hand_overs + (not works), pause=pause)
+        return Track(own=track.own, hand_overs=track.hand_overs + (not works), pause=pause)
 
     def _sweep(self, at: datetime) -> None:
         """Tell the rhythm of those who are still idle, as far as that is new."""

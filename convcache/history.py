@@ -96,11 +96,13 @@ class History:
 
     def answered(self, before: Transcript, after: Transcript) -> Self:
         """With a turn more than before, to be booked yet."""
-        return attrs.evolve(self, transcript=after, kept=self.kept.first(len(before.turns)))
+        kept = self.kept.first(len(before.turns))
+        return type(self)(transcript=after, kept=kept, pins=self.pins, parting=self.parting)
 
     def booked(self, turn: Turn | None, tail: Node | None) -> Self:
         """With the booking of its last turn."""
-        return attrs.evolve(self, kept=self.kept.plus([KeptTurn(turn, tail)]))
+        kept = self.kept.plus([KeptTurn(turn, tail)])
+        return type(self)(transcript=self.transcript, kept=kept, pins=self.pins, parting=self.parting)
 
     def landmarks(self, prompt: Prompt, transcript: Transcript, last: Sent | None) -> Landmarks:
         """Where breakpoints should be in a prompt that goes on from a transcript: at the tail of the last turn that is

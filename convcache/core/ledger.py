@@ -132,12 +132,12 @@ class Ledger:
         return self._booked(turn, last=self.last, bytes_per_token=self.bytes_per_token), turn
 
     def _booked(self, turn: Turn, *, last: Sent | None, bytes_per_token: float) -> Self:
-        return attrs.evolve(
-            self,
+        return type(self)(
             total=self.total + turn.actual,
             costs=self.costs + turn.costs,
             last=last,
             bytes_per_token=bytes_per_token,
+            counts=self.counts,
         )
 
 

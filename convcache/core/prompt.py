@@ -4,10 +4,10 @@ Each block is a node whose digest names everything up to it, so two requests sha
 their nodes agree. Knows what is rendered and what a lookback position is; nothing of what is cached.
 """
 
-import hashlib
 import json
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, Self
 
@@ -272,8 +272,11 @@ def _shared(earlier: Sequence[Json], messages: Sequence[Json]) -> int:
 
 
 def _digest(*parts: bytes) -> bytes:
-    framed = b"".join([piece for part in parts for piece in (len(part).to_bytes(8), part)])
-    return hashlib.blake2b(framed, digest_size=16).digest()
+    framed = blake2b(digest_size=16)
+    for part in parts:
+        framed.update(len(part).to_bytes(8))
+        framed.update(part)
+    return framed.digest()
 
 
 class _HeadPart(NamedTuple):

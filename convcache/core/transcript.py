@@ -237,10 +237,10 @@ class Transcript:
         messages = before.plus(answer)
         turns = self.turns.plus([Kept(len(messages), stop_reason)])
         is_summary = any(map(_stands_for_all, blocks))
-        return attrs.evolve(
-            self,
+        return type(self)(
             messages=messages,
             start=len(before) if is_summary else self.start,
+            adopted=self.adopted,
             turns=turns,
             has_system=not is_summary and (self.has_system or _has_system(said)),
             staged=Staged(asides=asides),
