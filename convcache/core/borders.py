@@ -4,12 +4,11 @@ Remembers digests alone. Only the head of a prompt and its first message are loo
 are their own.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import pairwise
 from threading import Lock
 from typing import Final
-
-from cachetools import LRUCache
 
 from convcache.core.prompt import Node
 
@@ -22,20 +21,22 @@ class Borders:
     """What followed each prefix: once two different blocks did, its end is a border. Safe to share by threads."""
 
     def __init__(self, *, max_remembered: int = MAX_REMEMBERED) -> None:
-        self._followed_by: LRUCache[bytes, bytes] = LRUCache(max_remembered)
+        self._followed_by: OrderedDict[bytes, bytes] = OrderedDict()
+        self._max_remembered = max_remembered
         self._lock = Lock()
 
     def learn(self, nodes: Sequence[Node]) -> None:
         """Take in a prompt that was sent."""
         with self._lock:
             for before, after in pairwise(nodes):
-                known = self._followed_by.get(before.digest)
-                if known is None:
-                    self._followed_by[before.digest] = after.digest
-                elif known not in (after.digest, _SEVERAL):
+                known = self._followed_by.setdefault(before.digest, after.digest)
+                self._followed_by.move_to_end(before.digest)
+                if known not in (after.digest, _SEVERAL):
                     self._followed_by[before.digest] = _SEVERAL
                 if after.section == "messages" and after.path[1] > 0:
                     break
+            while len(self._followed_by) > self._max_remembered:
+                self._followed_by.popitem(last=False)
 
     def is_border(self, node: Node) -> bool:
         """Whether prompts are known to part after this node."""

@@ -4,13 +4,13 @@ A belief, corrected by every bill. Shared by the conversations of one scope, so 
 its own: `at` is always an argument.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from threading import Lock
 from typing import Final
 
 import attrs
-from cachetools import LRUCache
 
 from convcache.core.blocks import Ttl
 
@@ -46,13 +46,16 @@ class CacheClock:
     """The entries of one scope, safe to share between threads."""
 
     def __init__(self, *, max_entries: int = MAX_ENTRIES) -> None:
-        self._entries: LRUCache[bytes, Entry] = LRUCache(max_entries)
+        self._entries: OrderedDict[bytes, Entry] = OrderedDict()
+        self._max_entries = max_entries
         self._lock = Lock()
 
     def warm(self, digest: bytes, at: datetime) -> Entry | None:
         """The entry of a prefix if it is believed alive at `at`."""
         with self._lock:
             entry = self._entries.get(digest)
+            if entry is not None:
+                self._entries.move_to_end(digest)
         return entry if entry is not None and at < entry.expires else None
 
     def length(self, digest: bytes) -> int | None:
@@ -66,3 +69,6 @@ class CacheClock:
         with self._lock:
             for entry in entries:
                 self._entries[entry.digest] = entry
+                self._entries.move_to_end(entry.digest)
+            while len(self._entries) > self._max_entries:
+                self._entries.popitem(last=False)
