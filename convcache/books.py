@@ -395,7 +395,7 @@ class Books:
         return attrs.evolve(policy, ttl="5m")
 
 
-@attrs.frozen
+@attrs.define
 class _FailingOpen:
     """A block in which what goes wrong is told."""
 

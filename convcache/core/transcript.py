@@ -200,11 +200,11 @@ class Transcript:
             staged = staged.with_asides(takes_system=takes_system)
         if told and clears and follows_user:
             staged = staged.with_cleared(told)
-        ask = staged.messages
+        ask, before = staged.messages, self.messages[-1:]
         if len(self.messages) - self.start + len(ask) > MAX_MESSAGES:
             raise TooManyMessagesError(MAX_MESSAGES)
-        _check_tool_results(self.messages[-1:], ask)
-        for last in (*self.messages[-1:], *ask)[-1:]:
+        _check_tool_results(before, ask)
+        for last in (*before, *ask)[-1:]:
             if pending := _tool_use_ids(last):
                 raise DanglingToolUseError(pending)
         if says_nothing and not self._awaits_reply:
