@@ -139,14 +139,19 @@ def _field(name: str, value: Any) -> Any:
     return plain(value)
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any) -> Any:  # noqa: PLR0911 - a row for each kind of value
     """SDK objects as the plain JSON that the API takes back: a message as role and content, blocks as received, a
     file as its bytes in base64."""
     if value is None or isinstance(value, (str, int, float)):
         return value
+    # A dict and a list are told from others much faster than a model is.
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
     if isinstance(value, BaseModel):
         return _plain_model(value)
-    if isinstance(value, (dict, Mapping)):
+    if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (os.PathLike, io.IOBase)):
         return base64.b64encode(_bytes_of(value)).decode()
@@ -163,8 +168,9 @@ def _bytes_of(file: os.PathLike[str] | io.IOBase) -> bytes:
 
 
 def _plain_model(model: BaseModel) -> Any:
-    if getattr(model, "type", None) == "message" and hasattr(model, "content"):
-        return {"role": getattr(model, "role", "assistant"), "content": plain(model.content)}
+    fields = vars(model)
+    if fields.get("type") == "message" and "content" in fields:
+        return {"role": fields.get("role", "assistant"), "content": plain(fields["content"])}
     return model.model_dump(mode="json", by_alias=True, exclude_unset=True, warnings=False)
 
 
