@@ -1,7 +1,7 @@
 """Keepers: they carry out what is decided about conversations that rest, within budgets that are finite.
 
 `Keeper` has one daemon thread for any number of conversations and sync clients; `AsyncKeeper` one task on the loop of
-async clients. A shell: when to send is in `core.refresh`, what is sent in `state`. Nothing is sent without a keeper.
+async clients. A shell: when to send is in `core.refresh`, what is sent in `pauses`. Nothing is sent without a keeper.
 """
 
 import asyncio
