@@ -5,9 +5,11 @@ was answered. A shell: it has the clock and passes requests on; what they become
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import datetime
+from hashlib import blake2b
+from operator import attrgetter
 from threading import Lock
 from typing import Any, ClassVar, Final, cast
 
@@ -27,14 +29,15 @@ from convcache.books import (
     is_left_alone,
     utc_now,
 )
+from convcache.core.blocks import as_bytes
 from convcache.core.catalog import Platform
 from convcache.core.events import Turn
-from convcache.core.fingerprint import Fingerprint
 from convcache.core.ledger import Ledger
 from convcache.core.planner import Landmarks, Plan
 from convcache.core.policy import Policy
 from convcache.core.prompt import CountTokens, Node, Prompt
-from convcache.core.usage import Bill, Costs, Usage, UsageMeter
+from convcache.core.seen import Seen
+from convcache.core.usage import Costs, Usage, UsageMeter
 from convcache.habits import Track
 from convcache.keeper import AsyncKeeper, Keeper
 from convcache.nap import AsyncNap, Nap, SyncNap
@@ -49,9 +52,11 @@ one, and finds its entries all the same."""
 MAX_HEADS: Final = 200
 """Tools and system prompts remembered, to tell what changes in them by itself."""
 
-MAX_READ: Final = 50_000
-"""Blocks of the latest requests whose digests are kept, some 400 bytes each, so that of the next request only what is
-new has to be read. What is kept holds no content."""
+MAX_READ: Final = 64_000_000
+"""Bytes of the latest requests that are kept with their text, so that of the next one only what is new has to be read.
+A caller who holds on to a history shares its text with what is kept."""
+
+_BYTES_PER_NODE: Final = 500
 
 MAX_SCOPES: Final = 100
 """Servers and workspaces behind one client: commonly one."""
@@ -85,11 +90,18 @@ class _Read:
 
     Attributes:
         prompt: The request as the cache sees it, without its messages.
-        fingerprint: That of its messages.
+        head: Its tools and its system prompt.
+        messages: Its messages.
     """
 
     prompt: Prompt
-    fingerprint: Fingerprint
+    head: Seen
+    messages: Seen
+
+    @property
+    def size(self) -> int:
+        """How many bytes it takes, roughly."""
+        return len(self.prompt.nodes) * _BYTES_PER_NODE + self.head.size + self.messages.size
 
 
 @attrs.frozen
@@ -158,12 +170,11 @@ class CacheMiddleware(Middleware):
         """
         self._books = Books(scope=Scope(), policy=policy, rules=platform, count=count, on_event=on_event)
         self._keeper = keeper
-        self._habits = self._books.scope.habits if keeper is None else keeper.habits
         self._scopes: LRUCache[str, Scope] = LRUCache(MAX_SCOPES)
         self._clock = clock
         self._lineages: LRUCache[str | bytes, _Lineage] = LRUCache(MAX_REMEMBERED)
         self._heads: LRUCache[str | bytes, Head | None] = LRUCache(MAX_HEADS)
-        self._read: LRUCache[bytes, _Read] = LRUCache(MAX_READ, getsizeof=lambda read: len(read.prompt.nodes))
+        self._read: LRUCache[bytes, _Read] = LRUCache(MAX_READ, getsizeof=attrgetter("size"))
         self._lock = Lock()
         self._usage, self._costs = Usage(), Costs()
 
@@ -232,9 +243,9 @@ class CacheMiddleware(Middleware):
         with self._books.failing_open("booking"), self._lock:
             url = response.http_response.request.url
             key = f"{url.scheme}://{url.netloc.decode()} {response.headers.get('anthropic-workspace-id', '')}"
-            if not self._scopes:
-                self._scopes[key] = self._books.scope
-            scope = self._scopes.setdefault(key, Scope())
+            scope = self._scopes.get(key)
+            if scope is None:
+                scope = self._scopes[key] = Scope() if self._scopes else self._books.scope
             return asked if asked.scope is scope else attrs.evolve(asked, scope=scope)
         return asked
 
@@ -244,29 +255,32 @@ class CacheMiddleware(Middleware):
         return None
 
     def _planned(self, request: APIRequest) -> "_Attempt":
-        body = cast("dict[str, Any]", request.json)
+        body, at = cast("dict[str, Any]", request.json), self._clock()
+        opening = _opening(body["messages"])
+        read = self._reading(body, opening)
+        lineage = None if read is None or _continues_a_thread(body) else self._lineage(read.prompt)
         attempt = _Attempt(
             request,
             body,
-            self._clock(),
-            _Lineage(self._books.opened(), self._books),
-            self._books,
+            at,
+            lineage or _Lineage(self._books.opened(), self._books),
+            lineage.books if lineage else self._books,
             remember=self._remember,
             add=self._add,
             rests=self._rests,
-            fingerprint=Fingerprint.of(body["messages"]),
+            opening=opening,
+            read=read,
         )
-        prompt = self._prompt(attempt)
-        if prompt is None:
+        if read is None:
             return attempt
-        if _continues_a_thread(body):
+        prompt = read.prompt
+        if lineage is None:
             attempt.body = self._books.threaded(body, prompt)
             return attempt
-        attempt.lineage = lineage = self._lineage(prompt)
         attempt.rested = None if lineage.nap is None else lineage.nap.ended()
-        attempt.track = self._habits.came(lineage.track, attempt.at)
+        if self._keeper is not None:
+            attempt.track = self._keeper.habits.came(lineage.track, at)
         lineage.books.compare_heads(*self._heads_of(body, prompt))
-        attempt.books = lineage.books
         if body.get("context_management"):
             # Edits begin at so many tokens, and the conversation's own bills tell those best.
             prompt = lineage.books.prompt(body, lineage.ledger, is_followed=True) or prompt
@@ -274,20 +288,29 @@ class CacheMiddleware(Middleware):
             body,
             prompt,
             lineage.ledger,
-            at=attempt.at,
+            at=at,
             landmarks=Landmarks(anchor=lineage.tail),
             is_certain=attempt.name is not None,
         )
         return attempt
 
-    def _prompt(self, attempt: "_Attempt") -> Prompt | None:
-        """The request as the cache sees it. What it shares with the last one of its conversation is not read again."""
+    def _reading(self, body: dict[str, Any], opening: bytes) -> _Read | None:
+        """Read a request. What it shares with the last one of its conversation is not read again."""
         with self._lock:
-            last = self._read.get(attempt.opening)
-        if last is None:
-            return self._books.prompt(attempt.body, is_followed=True)
-        known = last.fingerprint.begins(attempt.body["messages"], attempt.fingerprint)
-        return self._books.prompt(attempt.body, grown_from=last.prompt, known=known, is_followed=True)
+            last = self._read.get(opening)
+        parts, messages = (body.get("tools"), body.get("system")), body["messages"]
+        head = Seen().grown(parts, 0) if last is None or last.head.begins(parts) < len(parts) else last.head
+        known = 0 if last is None else last.messages.begins(messages)
+        tools, system = head.items
+        prompt = self._books.prompt(
+            {**body, "tools": tools, "system": system},
+            grown_from=None if last is None else last.prompt,
+            known=known,
+            is_followed=True,
+        )
+        if prompt is None:
+            return None
+        return _Read(prompt, head, (Seen() if last is None else last.messages).grown(messages, known))
 
     def _lineage(self, prompt: Prompt) -> _Lineage:
         """What is remembered of the conversation that a request goes on from."""
@@ -321,10 +344,10 @@ class CacheMiddleware(Middleware):
 
     def _remember(self, attempt: "_Attempt", ledger: Ledger) -> None:
         """Take what an attempt left as the state of its conversation."""
-        if attempt.plan is not None and len(attempt.plan.prompt.nodes) <= MAX_READ:
-            read = _Read(attrs.evolve(attempt.plan.prompt, messages=()), attempt.fingerprint)
-            with self._lock:
-                self._read[attempt.opening] = read
+        if attempt.plan is not None and attempt.read is not None:
+            prompt = attrs.evolve(attempt.plan.prompt, messages=())
+            with self._lock, suppress(ValueError):  # of one that is too large
+                self._read[attempt.opening] = _Read(prompt, attempt.read.head, attempt.read.messages)
         tail = attempt.plan.tail if attempt.plan is not None else None
         requests = attempt.lineage.requests + 1
         lineage = _Lineage(ledger, attempt.books, tail, attempt.at, requests, attempt.track, attempt.nap)
@@ -341,13 +364,15 @@ class CacheMiddleware(Middleware):
 
     def _rests(self, attempt: "_Attempt", ledger: Ledger) -> None:
         """A conversation rests from now on: its rhythm is learned, and the keeper looks after it."""
+        if self._keeper is None:
+            return
         with self._books.failing_open("keeping"):
             request = cast("dict[str, Any]", attempt.original.json)
-            attempt.track = self._habits.rests(
+            attempt.track = self._keeper.habits.rests(
                 attempt.track, attempt.meter.stop_reason, since=attempt.at, by_person=speaks(request)
             )
             rest = Rest.of(request, attempt.plan, attempt.books.scope.warm, attempt.track, started=attempt.at)
-            if self._keeper is None or rest is None or self._books.policy.observing:
+            if rest is None or self._books.policy.observing:
                 return
             attempt.nap = (SyncNap if isinstance(self._keeper, Keeper) else AsyncNap)(
                 rest=rest,
@@ -355,7 +380,7 @@ class CacheMiddleware(Middleware):
                 call_next=cast("Any", attempt.call_next),
                 books=attempt.books,
                 ledger=ledger,
-                habits=self._habits,
+                habits=self._keeper.habits,
                 caution=self._keeper.caution,
                 allowance=self._keeper.budget.per_pause,
                 clock=self._clock,
@@ -386,7 +411,8 @@ class _Attempt:
     _remember: Callable[["_Attempt", Ledger], None]
     _add: Callable[[Turn, str | None], None]
     _rests: Callable[["_Attempt", Ledger], None]
-    fingerprint: Fingerprint
+    opening: bytes
+    read: _Read | None
     plan: Plan | None = None
     name: str | None = attrs.field(factory=_name.get)
     meter: UsageMeter = attrs.field(factory=UsageMeter)
@@ -405,12 +431,6 @@ class _Attempt:
             tapped(self.original.stream_cls, self.feed, self.finish) if self.original.stream else None
         )
         return derived(self.original, body=self.body, stream_cls=stream_cls)
-
-    @property
-    def opening(self) -> bytes:
-        """Tells conversations apart by the first reply, which is seldom the same in two of them. Where it is, only
-        what they share is taken over."""
-        return Fingerprint.of(cast("dict[str, Any]", self.original.json)["messages"][:2][-1:]).rest
 
     def may_be_refused(self, response: APIResponse[Any] | AsyncAPIResponse[Any]) -> bool:
         return response.status_code in REFUSING_STATUSES and self.body is not self.original.json
@@ -439,8 +459,7 @@ class _Attempt:
             with self.books.failing_open("booking"):
                 for event in events_of(reply):
                     self.meter.feed(event)
-                if self.meter.bill is not None:
-                    self._book(self.meter.bill)
+                self._book()
             self.finish()
 
     def feed(self, event: Any) -> None:
@@ -449,12 +468,13 @@ class _Attempt:
             return
         with self.books.failing_open("booking"):
             self.meter.feed(event.to_dict(mode="json", warnings=False))
-            if self.meter.bill is not None:
-                self._book(self.meter.bill)
+            self._book()
 
-    def _book(self, bill: Bill) -> None:
+    def _book(self) -> None:
         """Book what is billed so far. Booking again corrects what was booked."""
-        ledger = self.lineage.ledger
+        ledger, bill = self.lineage.ledger, self.meter.bill
+        if bill is None:
+            return
         if self.plan is None:
             model = self.body["model"]
             ledger, self.turn = self.books.settle_unplanned(ledger, model, bill, at=self.at)
@@ -488,6 +508,12 @@ def _is_ours(request: APIRequest) -> bool:
         and not body.get("fallback_credit_token")
         and not is_left_alone()
     )
+
+
+def _opening(messages: list[Any]) -> bytes:
+    """Tells conversations apart by the first reply, which is seldom the same in two of them. Where it is, only what
+    they share is taken over."""
+    return blake2b(as_bytes(messages[:2][-1:]), digest_size=16).digest()
 
 
 def _continues_a_thread(body: dict[str, Any]) -> bool:

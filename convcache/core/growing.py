@@ -39,6 +39,8 @@ class Growing(Sequence[T_co]):
 
     def first(self, count: int) -> Self:
         """The first items, sharing them."""
+        if count >= self._size:
+            return self
         cut = object.__new__(type(self))
         chunks, rest = divmod(min(count, self._size), CHUNK)
         last = self._chunks[chunks] if chunks < len(self._chunks) else self._last

@@ -51,3 +51,10 @@ def test_what_grows_shares_all_but_the_last_items():
 
     assert all(one is other for one, other in zip(base._chunks, grown._chunks, strict=True))
     assert len(grown._last) < 64
+
+
+@given(items, items)
+def test_two_that_are_equally_long_are_cut_in_the_same_places(start, more):
+    grown, at_once = Growing(start).plus(more), Growing([0] * len(start + more))
+
+    assert [*map(len, grown.chunks())] == [*map(len, at_once.chunks())]

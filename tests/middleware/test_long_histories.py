@@ -1,14 +1,29 @@
 """A long history through `CacheMiddleware`: only what is new is read, and whatever the caller changed is noticed."""
 
+import gc
+import sys
 from copy import deepcopy
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
 import pytest
 from anthropic import Anthropic
+from anthropic.types import Message
+from cachetools import LRUCache
 
 from convcache import CacheMiddleware
 from convcache.core import prompt
-from tests.words import GUIDE, MODEL, call, marked_paths, result, text, thinking
+from tests.words import GUIDE, MODEL, TOOL, Json, call, marked_paths, result, text, thinking
+
+ANSWER: Final = {
+    "id": "msg_1",
+    "type": "message",
+    "model": MODEL,
+    "stop_reason": "tool_use",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 1, "output_tokens": 1},
+}
+"""What a message of the SDK has besides its role and content."""
 
 
 @pytest.fixture
@@ -47,7 +62,9 @@ def history(count: int) -> list[Any]:
         said.append(
             {"role": "user", "content": [text(f"{n}? ")] if n == 0 else [result(f"c{n - 1}"), text("and?")]}
         )
-        said.append({"role": "assistant", "content": [text(f"{n}."), call(f"c{n}")]})
+        said.append(
+            {"role": "assistant", "content": [text(f"{n}."), call(f"c{n}", word="a", among=["b"], times=1)]}
+        )
     return [*said, {"role": "user", "content": [result(f"c{count - 1}")]}]
 
 
@@ -70,27 +87,87 @@ def test_only_what_is_new_is_read(ask, read):
     assert len(said) == len(messages[-2]["content"]) + 1
 
 
+def reordered(object_: Json) -> None:
+    for key in [*object_][::-1]:
+        object_[key] = object_.pop(key)
+
+
 @pytest.mark.parametrize(
     "change",
     [
         lambda messages: messages[60]["content"].pop(),
+        lambda messages: messages[60]["content"].append(text("more")),
         lambda messages: messages[61]["content"][0].update(text="other"),
-        lambda messages: messages.__delitem__(slice(1, 3)),
         lambda messages: messages[2]["content"][1].update(text="AND?"),
+        lambda messages: messages[61]["content"][1]["input"].update(word="other"),
+        lambda messages: messages[61]["content"][1]["input"]["among"].append("more"),
+        lambda messages: messages[61]["content"][1]["input"].update(times=True),
+        lambda messages: messages[61]["content"][1]["input"].update(times=1.0),
+        lambda messages: reordered(messages[61]["content"][1]["input"]),
+        lambda messages: messages.__delitem__(slice(1, 3)),
+        lambda messages: messages.__delitem__(slice(21, 23)),
+        lambda messages: messages.__setitem__(slice(21, 21), deepcopy(messages[5:7])),
+        lambda messages: messages.__setitem__(61, {**messages[61], "content": [text("other"), call("c30")]}),
     ],
-    ids=["a block less", "another input", "a round less", "another word"],
+    ids=[
+        "a block less",
+        "a block more",
+        "another text",
+        "another word",
+        "another input",
+        "more in a list",
+        "true for 1",
+        "1.0 for 1",
+        "keys in another order",
+        "the first round less",
+        "a round less",
+        "a round more",
+        "a message replaced",
+    ],
 )
-def test_a_history_that_was_changed_is_read_as_it_is(ask, placing, change):
+def test_a_history_that_is_changed_in_place_is_read_as_it_is(ask, placing, change):
     messages = history(50)
     messages = on_from(messages, ask(messages))
-    changed = deepcopy(messages)
-    change(changed)
-    ask(changed)
-    anew = prompt.Prompt.of({"model": MODEL, "system": GUIDE, "messages": changed}, is_followed=True)
-    latest = list(placing._read.values())[-1]
+    ask(messages)
+    change(messages)
+    ask(messages)
+    anew = prompt.Prompt.of({"model": MODEL, "system": GUIDE, "messages": messages}, is_followed=True)
 
-    assert latest.fingerprint.count == len(changed)
-    assert [*latest.prompt.nodes] == [*anew.nodes]
+    assert any([*read.prompt.nodes] == [*anew.nodes] for read in placing._read.values())
+
+
+@pytest.mark.parametrize(
+    "changed", [deepcopy, lambda message: Message.model_validate(ANSWER | message).content]
+)
+def test_what_is_replaced_by_the_same_is_not_read_again(ask, read, changed):
+    messages = history(50)
+    messages = on_from(messages, ask(messages))
+    same = changed(messages[61])
+    messages[61] = same if isinstance(same, dict) else {**messages[61], "content": same}
+    del read[:]
+    ask(messages)
+
+    assert len([block for block in read if block != text(GUIDE)]) == len(messages[-2]["content"]) + 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "changed"),
+    [
+        ({"system": [text(GUIDE)]}, lambda fields: fields["system"][0].update(text=GUIDE + "!")),
+        ({"system": GUIDE, "tools": [TOOL]}, lambda fields: fields["tools"][0].update(description="Looks.")),
+        ({"system": GUIDE, "tools": [TOOL]}, lambda fields: fields.pop("tools")),
+        ({"system": GUIDE, "tools": [TOOL]}, lambda fields: reordered(fields["tools"][0]["input_schema"])),
+    ],
+    ids=["another system prompt", "another tool", "no tools", "another order"],
+)
+def test_a_head_that_is_changed_in_place_is_read_as_it_is(ask, placing, fields, changed):
+    fields, messages = deepcopy(fields), history(5)
+    messages = on_from(messages, ask(messages, **fields))
+    changed(fields)
+    ask(messages, **fields)
+    anew = prompt.Prompt.of({"model": MODEL, **fields, "messages": messages}, is_followed=True)
+
+    assert [*list(placing._read.values())[-1].prompt.nodes] == [*anew.nodes]
 
 
 def test_breakpoints_of_the_callers_that_move_keep_the_rest_known(ask, read, emulator):
@@ -108,13 +185,31 @@ def test_breakpoints_of_the_callers_that_move_keep_the_rest_known(ask, read, emu
     assert len(marked_paths(emulator.requests[-1].body)) <= 4
 
 
-def test_what_is_remembered_holds_no_content(ask, placing):
-    messages = history(40)
-    messages[0]["content"][0]["text"] = "a secret"
+def test_what_is_remembered_shares_the_callers_text_and_shows_none_of_it(ask, placing):
+    messages, secret = history(40), "a secret " * 100
+    messages[0]["content"][0]["text"] = secret
+    before = sys.getrefcount(secret)
     ask(messages)
+    (read,) = placing._read.values()
+    gc.collect()
 
-    assert placing._read
-    assert "secret" not in repr(list(placing._read.values()))
+    assert read.messages.items[0]["content"][0]["text"] is secret
+    assert sys.getrefcount(secret) == before + 1
+    assert "secret" not in repr(read)
+
+
+def test_so_much_is_remembered_and_no_more(ask, placing, monkeypatch, read):
+    monkeypatch.setattr(placing, "_read", LRUCache(200_000, getsizeof=attrgetter("size")))
+    chats = [
+        [{"role": "user", "content": f"{n}"}, {"role": "assistant", "content": f"{n}" * 50_000}]
+        for n in range(9)
+    ]
+    for chat in chats:
+        ask([*chat, {"role": "user", "content": "more"}])
+    ask([*chats[0], {"role": "user", "content": "x" * 300_000}])
+
+    assert 1 < len(placing._read) < 4
+    assert placing._read.currsize <= 200_000
 
 
 def test_thinking_that_is_dropped_is_left_out_where_a_person_speaks_again(ask, placing):
@@ -130,7 +225,7 @@ def test_thinking_that_is_dropped_is_left_out_where_a_person_speaks_again(ask, p
     messages.append({"role": "user", "content": "so?"})
     messages = on_from(messages, ask(messages, **fields))
     ask(messages, **fields)
-    (kept,) = [read for read in placing._read.values() if read.fingerprint.count == len(messages)]
+    (kept,) = [read for read in placing._read.values() if len(read.messages.items) == len(messages)]
     request = {**fields, "system": GUIDE, "messages": messages}
 
     assert [*kept.prompt.nodes] == [*prompt.Prompt.of(request, is_followed=True).nodes]
