@@ -5,8 +5,14 @@
 Every way holds the same chat through the real SDK, with a transport that answers at once, side by side in one process:
 the plain SDK with automatic caching and a history of dicts; the same with the blocks of replies as objects of the SDK;
 `CacheMiddleware` with dicts; and `Conversation`. First comes CPU time as a ratio to the plain SDK with dicts and in
-milliseconds (medians of interleaved calls, garbage collection on, all histories live), then the longest CPU time that
-an event loop stood still, the memory that a call takes at its peak, and whole conversations grown from their start.
+milliseconds, for a whole call and for the request of a streamed reply: from the call to the open stream, of which
+nothing was read yet. Then the longest CPU time that an event loop stood still, the memory that a call takes at its
+peak, and whole conversations grown from their start.
+
+Garbage collection is on and all histories are live. On long histories a full collection takes longer than a call, and
+strikes in one of several: whichever way allocates next pays for what all of them left behind. So a figure is not that
+of a call but the mean of a run of them, one after the other by one way. Shown is the median of several runs; the ways
+take turns, and in each round another one is the first.
 """
 
 import argparse
@@ -18,25 +24,15 @@ import statistics
 import sys
 import time
 import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
-from typing import Any, Final, Protocol
+from typing import Final
 
 import attrs
-import httpx2
-from anthropic import Anthropic, AsyncAnthropic
-from anthropic.types import Message
 
-from benchmarks.histories import KINDS, Json, Kind, asked, history, replied
-from convcache import AsyncConversation, CacheMiddleware, Conversation
+from benchmarks.histories import KINDS, Json, Kind, history
+from benchmarks.ways import PLAIN, WAYS, Chat, begun
 
-FIELDS: Final[dict[str, Any]] = {
-    "model": "claude-opus-5",
-    "max_tokens": 100,
-    "system": "You answer in a sentence. " * 40,
-    "tools": [{"name": "find", "description": "Finds.", "input_schema": {"type": "object"}}],
-}
-PLAIN: Final = "plain SDK"
 LONG: Final = 500
 """From so many messages on a chat may grow by the calls that are measured; a shorter one is begun again for each."""
 
@@ -46,7 +42,9 @@ class Scale:
     """How much is measured."""
 
     sizes: Sequence[int] = (1, 10, 100, 1_000, 10_000)
-    calls: int = 15
+    runs: int = 9
+    calls: int = 6
+    """In each run."""
     stalls: int = 5
     """Calls of which the longest standstill is taken."""
     turns: int = 1_000
@@ -54,124 +52,7 @@ class Scale:
 
 
 FULL: Final = Scale()
-SMOKE: Final = Scale(sizes=(1, 3), calls=1, stalls=1, turns=3)
-
-
-@attrs.define
-class Answers:
-    """A transport that answers a chat's requests at once, each as though it had read all that was written before."""
-
-    kind: Kind
-    number: int
-
-    def __call__(self, request: httpx2.Request) -> httpx2.Response:
-        body = reply(self.kind, self.number)
-        self.number += 1
-        return httpx2.Response(200, json=body)
-
-    async def soon(self, request: httpx2.Request) -> httpx2.Response:
-        await asyncio.sleep(0)
-        return self(request)
-
-
-def reply(kind: Kind, number: int) -> Json:
-    return {
-        "id": f"msg_{number}",
-        "type": "message",
-        "role": "assistant",
-        "model": FIELDS["model"],
-        "content": replied(kind, number),
-        "stop_reason": "tool_use" if kind == "agent" else "end_turn",
-        "stop_sequence": None,
-        "usage": {
-            "input_tokens": 10,
-            "output_tokens": 20,
-            "cache_read_input_tokens": 1_000 + 100 * number,
-            "cache_creation_input_tokens": 100,
-        },
-    }
-
-
-def client(kind: Kind, number: int, *, is_async: bool, **options: Any) -> Any:
-    answers = Answers(kind, number)
-    if is_async:
-        async_http = httpx2.AsyncClient(transport=httpx2.MockTransport(answers.soon))
-        return AsyncAnthropic(api_key="x", max_retries=0, http_client=async_http, **options)
-    http = httpx2.Client(transport=httpx2.MockTransport(answers))
-    return Anthropic(api_key="x", max_retries=0, http_client=http, **options)
-
-
-class Chat(Protocol):
-    """A chat by one way. Only `send` is measured; on an async client it is awaited."""
-
-    def prepare(self) -> None:
-        """Make the next thing that the user's side says."""
-
-    def send(self) -> Any:
-        """Send it."""
-
-    def keep(self, reply: Any) -> None:
-        """Take the reply into the history."""
-
-
-class Loop:
-    """The loop that everybody writes: a list of messages, and the reply appended to it."""
-
-    def __init__(
-        self, kind: Kind, said: Sequence[Json], client: Any, *, objects: bool, **fields: Any
-    ) -> None:
-        self.kind, self.turn, self.client, self.objects = kind, len(said) // 2, client, objects
-        self.messages: list[Any] = [_in_objects(message) for message in said] if objects else [*said]
-        self.fields = {**FIELDS, **fields}
-
-    def prepare(self) -> None:
-        self.messages.append({"role": "user", "content": asked(self.kind, self.turn)})
-        self.turn += 1
-
-    def send(self) -> Any:
-        return self.client.messages.create(**self.fields, messages=self.messages)
-
-    def keep(self, reply: Any) -> None:
-        content = reply.content if self.objects else [block.to_dict() for block in reply.content]
-        self.messages.append({"role": "assistant", "content": content})
-
-
-def _in_objects(message: Json) -> Json:
-    if message["role"] == "user":
-        return message
-    return {**message, "content": Message.model_validate({**reply("chat", 0), **message}).content}
-
-
-class Owned:
-    """A `Conversation`, which has the history."""
-
-    def __init__(self, kind: Kind, said: Sequence[Json], client: Any, *, is_async: bool) -> None:
-        self.kind, self.turn, self.content = kind, len(said) // 2, list[Json]()
-        conversation: Any = AsyncConversation if is_async else Conversation
-        self.chat = conversation(client, **FIELDS, messages=said)
-
-    def prepare(self) -> None:
-        self.content = asked(self.kind, self.turn)
-        self.turn += 1
-
-    def send(self) -> Any:
-        return self.chat.send(self.content)
-
-    def keep(self, reply: Any) -> None:
-        pass
-
-
-def begun(way: str, kind: Kind, said: Sequence[Json], *, is_async: bool = False) -> Chat:
-    """A chat that goes on from a history, which ends with a reply."""
-    middleware = {"middleware": [CacheMiddleware()]} if way == "CacheMiddleware" else {}
-    to = client(kind, len(said) // 2, is_async=is_async, **middleware)
-    if way == "Conversation":
-        return Owned(kind, said, to, is_async=is_async)
-    automatic = {} if middleware else {"cache_control": {"type": "ephemeral"}}
-    return Loop(kind, said, to, objects=way == "SDK, objects", **automatic)
-
-
-WAYS: Final = (PLAIN, "SDK, objects", "CacheMiddleware", "Conversation")
+SMOKE: Final = Scale(sizes=(1, 3), runs=1, calls=1, stalls=1, turns=3)
 
 
 @attrs.define
@@ -201,10 +82,22 @@ def turn(chat: Chat) -> float:
 
 
 def sent(chat: Chat) -> float:
+    """Send what was prepared, and take the reply; gives the milliseconds of CPU until it was there."""
     started = time.process_time_ns()
     reply = chat.send()
     taken = time.process_time_ns() - started
     chat.keep(reply)
+    return taken / 1e6
+
+
+def opened(chat: Chat) -> float:
+    """The same for a streamed reply, until the stream is open. It is then read to its end."""
+    started = time.process_time_ns()
+    manager = chat.stream()
+    stream = manager.__enter__()
+    taken = time.process_time_ns() - started
+    chat.keep(stream.get_final_message())
+    manager.__exit__(None, None, None)
     return taken / 1e6
 
 
@@ -214,17 +107,33 @@ def calls(scale: Scale) -> Iterator[Json]:
         for messages in scale.sizes:
             said = history(kind, messages)[:-1]
             held = [Held(way, kind, said) for way in WAYS]
-            for one in held:
-                sent(one.ready())
-            rounds = [[sent(one.ready()) for one in held] for _ in range(scale.calls)]
             yield {
                 "kind": kind,
                 "messages": messages,
-                "milliseconds": dict(
-                    zip(WAYS, map(statistics.median, zip(*rounds, strict=True)), strict=True)
-                ),
+                "milliseconds": side_by_side(held, sent, scale),
                 "peak_kilobytes": {one.way: peak(one.ready()) for one in held},
             }
+
+
+def streams(scale: Scale) -> Iterator[Json]:
+    """The CPU of the request of a streamed reply."""
+    for kind in KINDS:
+        for messages in scale.sizes:
+            held = [Held(way, kind, history(kind, messages)[:-1]) for way in WAYS]
+            yield {"kind": kind, "messages": messages, "milliseconds": side_by_side(held, opened, scale)}
+
+
+def side_by_side(held: Sequence[Held], measure: Callable[[Chat], float], scale: Scale) -> dict[str, float]:
+    """The milliseconds of CPU of a call in each way."""
+    for one in held:
+        measure(one.ready())
+    runs: dict[str, list[float]] = {one.way: [] for one in held}
+    for number in range(scale.runs):
+        first = number % len(held)
+        for one in (*held[first:], *held[:first]):
+            run = [measure(one.ready()) for _ in range(scale.calls)]
+            runs[one.way].append(statistics.mean(run))
+    return {way: statistics.median(means) for way, means in runs.items()}
 
 
 def peak(chat: Chat) -> float:
@@ -285,6 +194,9 @@ def lines(found: Json) -> Iterator[str]:
     yield f"{'CPU of a call':24}{titles}"
     yield from _rows(found["calls"], "milliseconds", "ms")
     yield ""
+    yield f"{'until a stream is open':24}{titles}"
+    yield from _rows(found["streams"], "milliseconds", "ms")
+    yield ""
     yield f"{'event loop stands still':24}{titles}"
     yield from _rows(found["stalls"], "milliseconds", "ms")
     yield ""
@@ -343,6 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = {
         "versions": f"Python {platform.python_version()} on {platform.machine()}, anthropic {version('anthropic')}",
         "calls": list(calls(scale)),
+        "streams": list(streams(scale)),
         "stalls": list(stalls(scale)),
         "grown": grown(scale),
     }

@@ -2,18 +2,32 @@
 
 import json
 
+import pytest
+
 from benchmarks import overhead, planning
 from benchmarks.histories import history
+
+
+class Overheard:
+    """A transport's answers, and the bodies that they answer."""
+
+    def __init__(self, answers, bodies):
+        self.answers, self.bodies = answers, bodies
+
+    def __call__(self, request):
+        self.bodies.append(json.loads(request.content))
+        return self.answers(request)
 
 
 def test_a_smoke_run_measures_every_way_at_every_length(capsys):
     assert overhead.main(["--smoke", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
 
-    assert [(row["kind"], row["messages"]) for row in found["calls"]] == [
-        (kind, messages) for kind in ("chat", "agent") for messages in (1, 3)
-    ]
-    for row in [*found["calls"], *found["stalls"]]:
+    for rows in (found["calls"], found["streams"]):
+        assert [(row["kind"], row["messages"]) for row in rows] == [
+            (kind, messages) for kind in ("chat", "agent") for messages in (1, 3)
+        ]
+    for row in [*found["calls"], *found["streams"], *found["stalls"]]:
         assert list(row["milliseconds"]) == list(overhead.WAYS)
         assert all(figure > 0 for figure in row["milliseconds"].values())
     assert list(found["grown"]["seconds"]) == list(overhead.WAYS)
@@ -29,26 +43,23 @@ def test_the_same_is_printed_as_ratios_and_drawn(capsys, tmp_path):
     assert "Conversation" in drawn.read_text()
 
 
-def test_every_way_sends_the_same_messages():
-    for kind in ("chat", "agent"):
-        said = history(kind, 5)
-        sent = {}
-        for way in overhead.WAYS:
-            chat = overhead.Held(way, kind, said[:-1]).ready()
-            bodies = []
-            to = chat.chat._client if way == "Conversation" else chat.client
-            transport = to._client._transport
-            answers = transport.handler
-            transport.handler = lambda request, bodies=bodies, answers=answers: (
-                bodies.append(json.loads(request.content)) or answers(request)
-            )
-            chat.send()
-            sent[way] = bodies[0]["messages"]
-        for messages in sent.values():
-            for message in messages:
-                for block in message["content"]:
-                    block.pop("cache_control", None)
-        assert all(messages == said for messages in sent.values())
+@pytest.mark.parametrize("measure", [overhead.sent, overhead.opened])
+@pytest.mark.parametrize("kind", ["chat", "agent"])
+def test_every_way_sends_the_same_messages(kind, measure):
+    said = history(kind, 5)
+    for way in overhead.WAYS:
+        chat = overhead.Held(way, kind, said[:-1]).ready()
+        transport = (chat.chat._client if way == "Conversation" else chat.client)._client._transport
+        bodies = []
+        transport.handler = Overheard(transport.handler, bodies)
+        measure(chat)
+        (body,) = bodies
+        for message in body["messages"]:
+            for block in message["content"]:
+                block.pop("cache_control", None)
+
+        assert body["messages"] == said
+        assert body.get("stream", False) is (measure is overhead.opened)
 
 
 def test_planning_is_measured_by_its_parts(capsys):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.histories import KINDS, asked, history
-from benchmarks.overhead import FIELDS, client
+from benchmarks.ways import FIELDS, client
 from convcache import Conversation
 
 MESSAGES = 1_000
