@@ -12,8 +12,8 @@ from typing import Final
 
 import attrs
 
-from convcache.core.clock import TTL
-from convcache.core.refresh import Outlook, Proof
+from convcache.core.proof import tells
+from convcache.core.refresh import Outlook
 from convcache.core.rhythm import EDGES, Gaps, Moment, Rhythm, moment
 
 _SWEPT: Final = 20
@@ -65,7 +65,6 @@ class Habits:
         self._replies = {True: [1.0, 1.0], False: [1.0, 1.0]}
         self._open: list[tuple[datetime, int, Pause]] = []
         self._order = count()
-        self._proofs: dict[str, Proof] = {}
         self._lock = Lock()
 
     @property
@@ -136,18 +135,32 @@ class Habits:
         return self._rhythm.knows(moment("end_turn", track.hand_overs))
 
     def may_upgrade(self, model: str, at: datetime) -> bool:
-        """Whether an upgrade to an hour may be sent for a model: freely once one was seen to hold, one within an hour
-        until then, and not any more once too many did not."""
-        return self._proofs.get(model, Proof()).allows(at)
+        """Whether an upgrade to an hour may be sent for a model: freely once one was seen to hold, one at a time until
+        then, and not any more once too many did not."""
+        return self._rhythm.proof(model).allows(at)
+
+    def is_on_trial(self, model: str, upgraded: datetime) -> bool:
+        """Whether the upgrade that was sent then is the one that is to tell."""
+        return self._rhythm.proof(model).tried == upgraded
 
     def upgraded(self, model: str, at: datetime) -> None:
         """An upgrade is being made."""
         with self._lock:
-            self._proofs[model] = self._proofs.get(model, Proof()).tried(at, lasting=TTL["1h"])
+            self._rhythm = self._rhythm.with_proof(model, self._rhythm.proof(model).on_trial(at))
 
-    def returned(self, model: str, *, used: datetime, at: datetime, held: bool) -> None:
-        """A conversation that was upgraded has gone on. Within five minutes of its last use that says nothing of the
-        hour, and after it nothing either."""
-        if TTL["5m"] < at - used < TTL["1h"]:
-            with self._lock:
-                self._proofs[model] = self._proofs.get(model, Proof()).seen(held=held)
+    def used(self, model: str, *, upgraded: datetime, last: datetime, at: datetime, held: bool) -> None:
+        """What was upgraded was used again, by a request or a keep-alive.
+
+        Args:
+            model: The model.
+            upgraded: When the upgrade was sent.
+            last: When it was used last. Too soon after that it says nothing of the hour, and after it nothing either.
+            at: Now.
+            held: Whether it was still there.
+        """
+        with self._lock:
+            proof = self._rhythm.proof(model)
+            if tells(last, at):
+                self._rhythm = self._rhythm.with_proof(model, proof.seen(held=held))
+            elif proof.tried == upgraded:
+                self._rhythm = self._rhythm.with_proof(model, proof.told_nothing())

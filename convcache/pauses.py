@@ -113,9 +113,13 @@ class Pauses:
         if rest is None or outcome is None:
             return
         self._books.tell(outcome)
-        if rest.first_ttl == "5m" and rest.ttl == "1h":
-            held = rest.was_held(bill.prompt.read)
-            self.habits.returned(rest.model, used=rest.expires - TTL["1h"], at=at, held=held)
+        self._learn(rest, bill.prompt.read, at)
+
+    def _learn(self, rest: Rest, read: int, at: datetime) -> None:
+        """What an upgraded prefix was read of says whether its hour holds."""
+        if rest.upgraded is not None:
+            last, held = rest.expires - TTL[rest.ttl], rest.was_held(read)
+            self.habits.used(rest.model, upgraded=rest.upgraded, last=last, at=at, held=held)
 
     def give_up(self) -> None:
         """What the conversation holds is of no use any more."""
@@ -182,6 +186,7 @@ class Pauses:
         """A keep-alive or an upgrade was answered."""
         rest, pending, is_upgrade = warming.rest, warming.pending, warming.action == "upgrade"
         cost = None if turn is None else turn.costs.paid
+        self._learn(rest, usage.read, pending.began)
         rest.warmed(usage, cost, pending.began, is_upgrade=is_upgrade)
         if is_upgrade:
             rest.request, rest.plan = pending.request, pending.plan or rest.plan

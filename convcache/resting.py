@@ -38,6 +38,7 @@ class Rest:
         spent: Dollars spent on them.
         hour_tokens: A shorter prefix that is held for an hour.
         hour_expires: When that one lapses.
+        upgraded: When it was upgraded, if it was.
         is_sending: Whether a keep-alive or an upgrade is on its way.
         is_over: Whether it rests no more: its next request is on its way, or it cannot be kept warm.
     """
@@ -55,6 +56,7 @@ class Rest:
     spent: Decimal = Decimal(0)
     hour_tokens: int = 0
     hour_expires: datetime | None = None
+    upgraded: datetime | None = None
     is_sending: bool = False
     is_over: bool = False
 
@@ -108,6 +110,7 @@ class Rest:
         if self.is_over or prices is None or pause is None:
             return LAPSE
         upgrades = caution.upgrades and habits.may_upgrade(self.model, at)
+        is_on_trial = self.upgraded is not None and habits.is_on_trial(self.model, self.upgraded)
         idle = Idle(
             since=self.started,
             tokens=self.tokens,
@@ -116,6 +119,7 @@ class Rest:
             reply=self.reply if upgrades else None,
             hour_tokens=self.hour_tokens,
             hour_expires=self.hour_expires,
+            tried=self.upgraded if is_on_trial else None,
         )
         gaps = habits.gaps(pause.moment, self.track.own)
         if upgrades != caution.upgrades:
@@ -159,11 +163,12 @@ class Rest:
         self.sent += 1
         self.spent += cost or Decimal(0)
         if not self.was_held(usage.read):
-            self.is_over = True
+            # What was written in its place is no upgrade.
+            self.is_over, self.upgraded = True, None
         if self.hour_expires is not None:
             self.hour_expires = at + TTL["1h"]
         if is_upgrade:
-            self.tokens, self.ttl, self.reply = usage.cached, "1h", None
+            self.tokens, self.ttl, self.reply, self.upgraded = usage.cached, "1h", None, at
         self.expires = at + TTL[self.ttl]
 
 

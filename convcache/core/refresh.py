@@ -11,13 +11,14 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import Final, Literal, NamedTuple, Self
+from typing import Final, Literal, NamedTuple
 
 import attrs
 
 from convcache.core.blocks import Ttl
 from convcache.core.catalog import Prices
 from convcache.core.clock import TTL
+from convcache.core.proof import TELLS_AFTER
 from convcache.core.rhythm import Gaps
 
 Action = Literal["lapse", "keep_alive", "upgrade"]
@@ -25,14 +26,10 @@ Action = Literal["lapse", "keep_alive", "upgrade"]
 it for an hour, which reads the prefix as well."""
 
 _FIVE, _HOUR = TTL["5m"].total_seconds(), TTL["1h"].total_seconds()
-TRIAL: Final = timedelta(minutes=1)
-"""How long after an unproven upgrade the next one may be tried. Few of them are returned to when it tells."""
 
 CREDIT: Final = 0.01
 """The share of what was paid that staying warm may be behind."""
 
-_LOST_NOW_AND_THEN: Final = 4
-"""The cache is best effort: one loss in five is no contradiction."""
 _MILLION: Final = Decimal(1_000_000)
 
 
@@ -45,49 +42,17 @@ class Caution:
             take. An entry's lifetime counts from the start of the request that used it last, so a slow reply
             shortens the wait, not the margin.
         min_saving: Dollars that keeping warm has to save by expectation; what saves less is left to lapse.
+        min_gain: The same as a share of what it costs. Of several choices the one that looks best is the one most
+            likely to be overrated.
         longest: How long a conversation may be idle and still be kept warm.
         upgrades: Whether an upgrade may be considered. That its hour holds is documented nowhere.
     """
 
     margin: timedelta = timedelta(seconds=15)
     min_saving: Decimal = Decimal(0)
+    min_gain: float = 0.2
     longest: timedelta = timedelta(hours=6)
     upgrades: bool = True
-
-
-@attrs.frozen(kw_only=True)
-class Proof:
-    """Whether an hour written above an entry of five minutes has been seen to hold, for one scope and model.
-
-    Until the first outcome there is one try at a time. Once it has failed more than now and then, there are no more.
-
-    Attributes:
-        held: How often it was read when the shorter entry must have lapsed.
-        lost: How often it could not be.
-        trial_ends: Until when no other unproven write is tried.
-    """
-
-    held: int = 0
-    lost: int = 0
-    trial_ends: datetime | None = None
-
-    @property
-    def holds(self) -> bool:
-        """Whether it can be relied on."""
-        return self.held > 0 and self.lost * _LOST_NOW_AND_THEN <= self.held
-
-    def allows(self, at: datetime) -> bool:
-        """Whether an upgrade may be sent now: it can be relied on, or nothing is known and it may be tried."""
-        untried = self.held == self.lost == 0 and (self.trial_ends is None or at >= self.trial_ends)
-        return self.holds or untried
-
-    def tried(self, at: datetime, *, lasting: timedelta = TRIAL) -> Self:
-        """An upgrade was sent, and no other is tried for so long unless it is seen to hold."""
-        return attrs.evolve(self, trial_ends=at + lasting)
-
-    def seen(self, *, held: bool) -> Self:
-        """A request came within the hour and more than five minutes after its last use: it was read, or not."""
-        return attrs.evolve(self, held=self.held + held, lost=self.lost + (not held), trial_ends=None)
 
 
 @attrs.frozen(kw_only=True)
@@ -126,6 +91,7 @@ class Idle:
             `tool_use`.
         hour_tokens: A shorter prefix that is held for an hour.
         hour_expires: When that one lapses.
+        tried: When the tail was upgraded, while that is on trial.
     """
 
     since: datetime
@@ -135,6 +101,7 @@ class Idle:
     reply: int | None = None
     hour_tokens: int = 0
     hour_expires: datetime | None = None
+    tried: datetime | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -166,21 +133,28 @@ def decide(idle: Idle, gaps: Gaps, prices: Prices, *, at: datetime, caution: Cau
         prices: Of its model.
         at: Now. A deadline that has passed is due at once; an entry that has lapsed is not revived.
         caution: Within which bounds.
+
+    Returns:
+        What to do. An upgrade on trial is read again as soon as that tells whether it holds, whatever it saves: others
+        depend on it.
     """
-    due = max(at, idle.expires - caution.margin)
+    last = idle.expires - caution.margin
+    due = max(at, last if idle.tried is None else idle.tried + TELLS_AFTER)
     if due >= idle.expires or due - idle.since > caution.longest:
         return LAPSE
+    price = idle.tokens * prices.read / _MILLION
+    if idle.tried is not None:
+        return Decision(action="keep_alive", due=due, cost=price)
     course = _Course.of(idle, gaps, prices, caution)
     age = (due - idle.since).total_seconds()
     lapsing = course.lapsed(age, (idle.expires - idle.since).total_seconds(), course.hour_ends)
     action, cost = course.best_action(age)
-    worth = Decimal(lapsing - cost) * prices.input / _MILLION
-    if worth <= caution.min_saving:
-        return LAPSE
-    tokens = idle.tokens * prices.read
+    saving = Decimal(lapsing - cost) * prices.input / _MILLION
     if action == "upgrade":
-        tokens += (idle.reply or 0) * prices.write_1h
-    return Decision(action=action, due=due, cost=tokens / _MILLION, saving=worth)
+        price += (idle.reply or 0) * prices.write_1h / _MILLION
+    if saving <= max(caution.min_saving, price * Decimal(caution.min_gain)):
+        return LAPSE
+    return Decision(action=action, due=due, cost=price, saving=saving)
 
 
 @attrs.frozen(kw_only=True)

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, Self
 import attrs
 
 from convcache.core.priors import hazards
+from convcache.core.proof import Proof
 
 Moment = Literal["tool_use", "pause_turn", "opener", "early", "settled", "ended"]
 """What just happened.
@@ -45,7 +46,7 @@ ENOUGH: Final = 20
 PACE_WEIGHT: Final = 10.0
 """How many returns the prior has to foresee until its pace is corrected by half of what is seen."""
 
-OWN_WEIGHT: Final = 12.0
+OWN_WEIGHT: Final = 8.0
 """How many gaps of its own a conversation has to show until they weigh as much as everybody's."""
 
 
@@ -147,6 +148,7 @@ class Rhythm:
     Attributes:
         tallies: What was seen, by moment.
         prior: What is believed before anything is seen: by moment, the chance of each bin to end the gap.
+        proofs: By model, whether an upgrade to an hour was seen to hold.
 
     Example:
         >>> rhythm = Rhythm().after("tool_use", timedelta(seconds=9))
@@ -156,6 +158,7 @@ class Rhythm:
 
     tallies: Mapping[Moment, Tally] = attrs.field(factory=dict)
     prior: Mapping[str, tuple[float, ...]] = attrs.field(factory=hazards)
+    proofs: Mapping[str, Proof] = attrs.field(factory=dict)
 
     def after(
         self, moment: Moment, gap: timedelta, *, returned: bool = True, since: timedelta = timedelta(0)
@@ -192,18 +195,31 @@ class Rhythm:
         """Whether enough gaps after a moment were seen to rely on more than the prior."""
         return self.tallies.get(moment, _NONE).idle[0] >= ENOUGH
 
+    def proof(self, model: str) -> Proof:
+        """Whether an upgrade to an hour was seen to hold for a model."""
+        return self.proofs.get(model, Proof())
+
+    def with_proof(self, model: str, proof: Proof) -> Self:
+        """The rhythm with what is known of a model's upgrades since."""
+        return attrs.evolve(self, proofs={**self.proofs, model: proof})
+
     def merged(self, other: "Rhythm") -> Self:
         """Both together; the prior counts once, and is this one's."""
         moments = {**self.tallies, **other.tallies}
         sums = {
             moment: self.tallies.get(moment, _NONE) + other.tallies.get(moment, _NONE) for moment in moments
         }
-        return attrs.evolve(self, tallies=sums)
+        models = {**self.proofs, **other.proofs}
+        proofs = {model: self.proof(model) + other.proof(model) for model in models}
+        return attrs.evolve(self, tallies=sums, proofs=proofs)
 
     def saved(self) -> dict[str, Any]:
-        """What was learned, as a JSON value; the prior is not part of it."""
+        """What was learned, as a JSON value; the prior is not part of it, nor is an outcome that is awaited."""
         return {
             "edges": list(EDGES),
+            "proofs": {
+                model: {"held": proof.held, "lost": proof.lost} for model, proof in self.proofs.items()
+            },
             "tallies": {
                 moment: {"idle": list(tally.idle), "came": list(tally.came)}
                 for moment, tally in self.tallies.items()
@@ -223,7 +239,8 @@ class Rhythm:
             tallies={
                 moment: Tally(tuple(map(float, tally["idle"])), tuple(map(float, tally["came"])))
                 for moment, tally in saved["tallies"].items()
-            }
+            },
+            proofs={model: Proof(**seen) for model, seen in saved.get("proofs", {}).items()},
         )
 
 

@@ -15,6 +15,7 @@ from convcache.core.priors import SOURCES, hazards
 from convcache.core.refresh import Caution
 from convcache.core.rhythm import Rhythm
 from convcache.emulator.settings import Settings
+from convcache.terminal.experience import Experienced
 from convcache.terminal.foresight import Foresight
 from convcache.terminal.play import MARGIN, Play, Policy, Tally
 from convcache.terminal.policies import Adaptive, Fixed
@@ -23,7 +24,16 @@ from convcache.terminal.traffic import Corpus
 
 MixedTtl = Literal["stands", "lapses"]
 
-NAMES: Final = ("none", "automatic", "automatic-1h", "5m+N", "adaptive", "adaptive-no-upgrade", "clairvoyant")
+NAMES: Final = (
+    "none",
+    "automatic",
+    "automatic-1h",
+    "5m+N",
+    "adaptive",
+    "adaptive-no-upgrade",
+    "experienced",
+    "clairvoyant",
+)
 _TTLS: Final[dict[str, Ttl | None]] = {"none": None, "automatic": "5m", "automatic-1h": "1h"}
 _KEEP_ALIVES: Final = re.compile(r"5m\+(\d{1,4})")
 _OFTEN: Final = 500
@@ -115,6 +125,8 @@ def compared(
 def _policy(name: str, corpus: Corpus, terms: Terms) -> Policy:
     if name == "clairvoyant":
         return Foresight.of(corpus, read_price=terms.read_price, mixes=terms.mixed_ttl == "stands")
+    if name == "experienced":
+        return Experienced.of(corpus, Caution(margin=MARGIN, upgrades=terms.mixed_ttl == "stands"))
     if name.startswith("adaptive"):
         without = () if terms.in_sample else (corpus.fingerprint,)
         caution = Caution(margin=MARGIN, upgrades=name == "adaptive")

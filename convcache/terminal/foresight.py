@@ -5,6 +5,7 @@ to have got there. Everything another policy may do at a deadline is among the c
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
 import attrs
@@ -93,9 +94,15 @@ class Foresight:
     def lifetime(self, chat: Chat, request: Request, prices: Prices) -> Ttl | None:
         return self._choices[chat.number][chat.place + 1].ttl
 
+    def deadline(self, chat: Chat) -> datetime | None:
+        return chat.deadline
+
     def at_deadline(self, chat: Chat, prices: Prices, at: object) -> Action:
         left = self._choices[chat.number][chat.place].actions[len(chat.sent) :]
         return left[0] if left else "lapse"
+
+    def sent(self, chat: Chat, action: Action, bill: object, at: object) -> None:
+        pass
 
     def came(self, chat: Chat, request: Request, bill: object, rated: Rates) -> None:
         pass

@@ -84,6 +84,7 @@ class Chat:
         recorded: All of it.
         place: The index of its last request.
         tail: What is believed held of its last request; `None` if nothing was written.
+        before: What that one read instead, then.
         hour: The longest prefix believed held for an hour.
         sent: Keep-alives and upgrades sent since its last request.
         hand_overs: Replies so far that handed over to a person, the last one not counted.
@@ -95,6 +96,7 @@ class Chat:
     recorded: Recorded
     place: int = -1
     tail: Held | None = None
+    before: Held | None = None
     hour: Held | None = None
     sent: list[Action] = attrs.field(factory=list)
     hand_overs: int = 0
@@ -112,9 +114,16 @@ class Chat:
         later = self.recorded.requests[self.place + 1 : self.place + 2]
         return later[0] if later else None
 
+    @property
+    def deadline(self) -> datetime | None:
+        """Just before its tail expires."""
+        return None if self.tail is None else self.tail.expires - MARGIN
+
     def held(self, at: datetime) -> Held | None:
         """The longest prefix believed warm."""
-        warm = [held for held in (self.tail, self.hour) if held is not None and at < held.expires]
+        warm = [
+            held for held in (self.tail, self.before, self.hour) if held is not None and at < held.expires
+        ]
         return max(warm, key=lambda held: held.step.tokens, default=None)
 
     def forget(self, request: Request) -> None:
@@ -124,6 +133,8 @@ class Chat:
             self.hour = None
         if self.tail is not None and self.tail.step not in steps:
             self.tail = None
+        if self.before is not None and self.before.step not in steps:
+            self.before = None
         self.steps = steps[-_REMEMBERED:]
         if self.hour is not None and self.hour.step not in self.steps:
             self.steps.insert(0, self.hour.step)
@@ -138,8 +149,9 @@ class Chat:
         marks: dict[int, Ttl] = {}
         if self.hour is not None:
             marks[self.steps.index(self.hour.step)] = "1h"
-        if self.tail is not None and at < self.tail.expires:
-            marks.setdefault(self.steps.index(self.tail.step), "5m")
+        last = self.tail or self.before
+        if last is not None and at < last.expires:
+            marks.setdefault(self.steps.index(last.step), "5m")
         return sorted(marks.items())
 
     def go_on(self, steps: list[Step], written: Step | None, ttl: Ttl, read: int, at: datetime) -> None:
@@ -151,6 +163,9 @@ class Chat:
         self.steps = steps
         if self.hour is not None:
             self.hour = self.hour.used(at) if self.hour.step.tokens <= read else None
+        last = self.tail or self.before
+        was_read = written is None and last is not None and last.step.tokens <= read
+        self.before = last.used(at) if last is not None and was_read else None
         self.tail = None if written is None else Held(written, ttl, at + TTL[ttl])
         if self.tail is not None and ttl == "1h":
             self.hour = self.tail
@@ -183,8 +198,14 @@ class Policy(Protocol):
     def lifetime(self, chat: Chat, request: Request, prices: Prices) -> Ttl | None:
         """How long the tail of a request should live, or `None` to write nothing."""
 
+    def deadline(self, chat: Chat) -> datetime | None:
+        """When to ask what to send while a conversation is idle."""
+
     def at_deadline(self, chat: Chat, prices: Prices, at: datetime) -> Action:
-        """What to send while a conversation is idle, just before its tail expires."""
+        """What to send while a conversation is idle."""
+
+    def sent(self, chat: Chat, action: Action, bill: Bill, at: datetime) -> None:
+        """It was sent, and billed; `chat` is as it was before."""
 
     def came(self, chat: Chat, request: Request, bill: Bill, rated: "Rates") -> None:
         """A request came, and was billed; `chat` is as it was before."""
@@ -308,7 +329,9 @@ class Play:
         action = self._policy.at_deadline(chat, rated.prices, at)
         if action == "lapse":
             return
+        before = attrs.evolve(chat)
         bill = self._billed(chat.last, *chat.kept(action, at), at)
+        self._policy.sent(before, action, bill, at)
         chat.sent.append(action)
         if chat.counted:
             tally = self.tallies[chat.recorded.repository]
@@ -319,8 +342,9 @@ class Play:
         self._wait(chat)
 
     def _wait(self, chat: Chat) -> None:
-        if chat.tail is not None:
-            self._expect(chat.tail.expires - MARGIN, "deadline", chat)
+        deadline = self._policy.deadline(chat)
+        if deadline is not None:
+            self._expect(deadline, "deadline", chat)
 
     def _billed(
         self, request: Request, steps: list[Step], marks: list[tuple[int, Ttl]], at: datetime

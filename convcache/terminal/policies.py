@@ -13,7 +13,8 @@ import attrs
 from convcache.core.blocks import Ttl
 from convcache.core.catalog import Prices
 from convcache.core.clock import TTL
-from convcache.core.refresh import Account, Action, Caution, Idle, Outlook, Proof, decide, lifetime
+from convcache.core.proof import TELLS_AFTER, Proof, tells
+from convcache.core.refresh import Account, Action, Caution, Idle, Outlook, decide, lifetime
 from convcache.core.rhythm import EDGES, Gaps, Moment, Rhythm, moment
 from convcache.emulator.cache import Bill
 from convcache.terminal.play import MARGIN, Chat, Rates
@@ -34,8 +35,14 @@ class Fixed:
     def lifetime(self, chat: Chat, request: Request, prices: Prices) -> Ttl | None:
         return self.ttl
 
+    def deadline(self, chat: Chat) -> datetime | None:
+        return chat.deadline
+
     def at_deadline(self, chat: Chat, prices: Prices, at: datetime) -> Action:
         return "keep_alive" if len(chat.sent) < self.keep_alives else "lapse"
+
+    def sent(self, chat: Chat, action: Action, bill: Bill, at: datetime) -> None:
+        pass
 
     def came(self, chat: Chat, request: Request, bill: Bill, rated: Rates) -> None:
         pass
@@ -55,8 +62,12 @@ class Application:
         """Whether that much may be spent; if so, it is."""
         if not self.account.affords(cost, saving):
             return False
-        self.account = attrs.evolve(self.account, spent=self.account.spent + cost)
+        self.spend(cost)
         return True
+
+    def spend(self, cost: float) -> None:
+        """So much is spent."""
+        self.account = attrs.evolve(self.account, spent=self.account.spent + cost)
 
     def came(self, request: Request, gap: timedelta | None, bill: Bill, rated: Rates) -> None:
         outlived = gap is not None and gap >= TTL["5m"]
@@ -77,22 +88,23 @@ class Adaptive:
     proof: Proof = attrs.field(factory=Proof)
     _applications: defaultdict[str, Application] = attrs.field(factory=lambda: defaultdict(Application))
     _own: defaultdict[int, Rhythm] = attrs.field(factory=lambda: defaultdict(lambda: Rhythm(prior={})))
+    _upgraded: dict[int, datetime] = attrs.field(factory=dict)
     _told: defaultdict[int, timedelta] = attrs.field(factory=lambda: defaultdict(timedelta))
     _replies: dict[bool, list[int]] = attrs.field(factory=lambda: {True: [1, 1], False: [1, 1]})
 
     def lifetime(self, chat: Chat, request: Request, prices: Prices) -> Ttl | None:
         hand_overs = chat.hand_overs + (chat.place >= 0 and chat.last.stop_reason != "tool_use")
         over = moment("end_turn", hand_overs)
-        application = self._applications[chat.recorded.repository]
-        if not application.rhythm.knows(over):
+        if not self._is_evident(chat, over):
             return "5m"
         held = chat.held(request.at)
         tokens = held.step.tokens if held is not None else 0
         hands_over, works = self._replies[request.by_person]
         share = works / (works + hands_over)
+        asked = attrs.evolve(chat, place=chat.place + 1)
         outlooks = [
-            Outlook(chance=share, gaps=self._gaps(chat, "tool_use"), reply=None),
-            Outlook(chance=1 - share, gaps=self._gaps(chat, over), reply=_TYPICAL_REPLY),
+            Outlook(chance=share, gaps=self._gaps(asked, "tool_use"), reply=None),
+            Outlook(chance=1 - share, gaps=self._gaps(asked, over), reply=_TYPICAL_REPLY),
         ]
         ttl = lifetime(
             request.prompt - tokens,
@@ -104,8 +116,12 @@ class Adaptive:
         )
         if ttl == "1h":
             premium = float(prices.write_1h - prices.write_5m) / _MILLION * (request.prompt - tokens)
-            return ttl if application.affords(premium) else "5m"
+            return ttl if self._applications[chat.recorded.repository].affords(premium) else "5m"
         return ttl
+
+    def deadline(self, chat: Chat) -> datetime | None:
+        tried = self._tried(chat)
+        return chat.deadline if tried is None else tried + TELLS_AFTER
 
     def at_deadline(self, chat: Chat, prices: Prices, at: datetime) -> Action:
         if chat.tail is None:
@@ -119,15 +135,23 @@ class Adaptive:
             reply=last.reply if last.stop_reason != "tool_use" and last.replied <= at else None,
             hour_tokens=chat.hour.step.tokens if chat.hour is not None else 0,
             hour_expires=chat.hour.expires if chat.hour is not None else None,
+            tried=self._tried(chat),
         )
         caution = self._cautious(allowed=self.proof.allows(at))
         decision = decide(idle, self._gaps(chat, self._moment(chat)), prices, at=at, caution=caution)
         application = self._applications[chat.recorded.repository]
-        if not application.affords(float(decision.cost), float(decision.saving)):
+        if idle.tried is not None:
+            application.spend(float(decision.cost))
+        elif not application.affords(float(decision.cost), float(decision.saving)):
             return "lapse"
-        if decision.action == "upgrade":
-            self.proof = self.proof.tried(at)
         return decision.action
+
+    def sent(self, chat: Chat, action: Action, bill: Bill, at: datetime) -> None:
+        if action == "upgrade":
+            self.proof = self.proof.on_trial(at)
+            self._upgraded[chat.number] = at
+        else:
+            self._used(chat, bill, at)
 
     def came(self, chat: Chat, request: Request, bill: Bill, rated: Rates) -> None:
         gap = request.at - chat.last.at if chat.place >= 0 else None
@@ -135,8 +159,7 @@ class Adaptive:
         self._applications[chat.recorded.repository].came(request, gap, bill, rated)
         if gap is None:
             return
-        if chat.hour is not None and request.at - chat.hour.expires > TTL["5m"] - TTL["1h"]:
-            self.proof = self.proof.seen(held=bill.read >= chat.hour.step.tokens)
+        self._used(chat, bill, request.at)
         self._own[chat.number] = self._own[chat.number].after(self._moment(chat), gap)
         self._learn(chat, gap, self._told.pop(chat.number, timedelta(0)), returned=True)
 
@@ -148,12 +171,34 @@ class Adaptive:
         later = bisect_right(EDGES, idle.total_seconds())
         return chat.last.at + timedelta(seconds=EDGES[later]) if later < len(EDGES) else None
 
+    def _used(self, chat: Chat, bill: Bill, at: datetime) -> None:
+        """What was upgraded was used, or should have been."""
+        hour = chat.hour if chat.number in self._upgraded else None
+        if hour is not None and tells(hour.expires - TTL["1h"], at):
+            held = bill.read >= hour.step.tokens
+            self.proof = self.proof.seen(held=held)
+            if not held:
+                # What is written in its place is written for an hour from its beginning.
+                del self._upgraded[chat.number]
+        elif self._tried(chat) is not None:
+            self.proof = self.proof.told_nothing()
+
+    def _tried(self, chat: Chat) -> datetime | None:
+        """When its tail was upgraded, while that is on trial."""
+        upgraded = self._upgraded.get(chat.number)
+        return upgraded if upgraded == self.proof.tried else None
+
     def _learn(self, chat: Chat, gap: timedelta, since: timedelta, *, returned: bool) -> None:
         what, application = self._moment(chat), self._applications[chat.recorded.repository]
         self.rhythm = self.rhythm.after(what, gap, since=since, returned=returned)
         application.rhythm = application.rhythm.after(what, gap, since=since, returned=returned)
 
+    def _is_evident(self, chat: Chat, over: Moment) -> bool:
+        """Whether enough was seen to write otherwise than for five minutes."""
+        return self._applications[chat.recorded.repository].rhythm.knows(over)
+
     def _gaps(self, chat: Chat, what: Moment) -> Gaps:
+        """When the request after its last one comes."""
         application = self._applications[chat.recorded.repository]
         return self.rhythm.gaps(what, application.rhythm, self._own[chat.number])
 

@@ -9,6 +9,7 @@ from anthropic import InternalServerError
 
 from convcache import AsyncConversation, Conversation, Miss, Policy
 from convcache.core.events import KeptWarm, TurnSettled, WarmthEnded
+from convcache.core.proof import TELLS_AFTER, Proof
 from convcache.core.rhythm import Rhythm
 from convcache.emulator import Fault
 from convcache.emulator.tokens import estimated_tokens
@@ -167,6 +168,56 @@ def test_an_upgrade_is_tried_by_one_conversation_until_it_was_seen_to_hold(opene
     for chat in others:
         chat.send("hello")
     assert {chat.decision.action for chat in others} == {"upgrade"}
+
+
+def test_an_upgrade_on_trial_is_read_again_after_five_minutes_and_then_the_others_follow(opened, emulator):
+    habits = returning(minutes(50))
+    first, second = opened(habits), opened(habits)
+    for chat in (first, second):
+        chat.send("hello")
+    emulator.clock.advance(minutes(4.75))
+    first.keep_alive()
+    trial = first.decision
+    emulator.clock.advance(trial.due - emulator.clock.now())
+    read = first.keep_alive()
+
+    assert trial.action == "keep_alive"
+    assert minutes(5) < TELLS_AFTER < minutes(6)
+    assert read.actual.read > 0 == read.actual.written
+    assert habits.rhythm.proof(MODEL).holds
+    assert first.decision.action == "lapse"
+
+
+def test_an_upgrade_that_is_gone_after_five_minutes_ends_upgrades_and_keeping_warm(opened, emulator):
+    habits = returning(minutes(50))
+    chat = opened(habits)
+    chat.send("hello")
+    emulator.clock.advance(minutes(4.75))
+    chat.keep_alive()
+    emulator.evict()
+    emulator.clock.advance(TELLS_AFTER)
+    chat.keep_alive()
+    assert chat.decision.action == "lapse"
+    emulator.clock.advance(minutes(20))
+    chat.send("more")
+
+    assert chat.turns[1].actual.read > 0
+    assert habits.rhythm.proof(MODEL) == Proof(lost=1)
+
+
+def test_one_that_goes_on_too_soon_to_tell_leaves_the_trial_to_another(opened, emulator):
+    habits = returning(minutes(50))
+    first, second = opened(habits), opened(habits)
+    first.send("hello")
+    emulator.clock.advance(minutes(3))
+    second.send("hello")
+    emulator.clock.advance(minutes(1.75))
+    first.keep_alive()
+    emulator.clock.advance(minutes(1))
+    first.send("more")
+    emulator.clock.advance(minutes(2))
+
+    assert second.decision.action == "upgrade"
 
 
 def test_after_an_upgrade_that_did_not_hold_there_is_no_other(opened, emulator):

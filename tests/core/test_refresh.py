@@ -9,15 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convcache.core.catalog import model
+from convcache.core.proof import TELLS_AFTER
 from convcache.core.refresh import (
     CREDIT,
     LAPSE,
-    TRIAL,
     Account,
     Caution,
     Idle,
     Outlook,
-    Proof,
     decide,
     lifetime,
 )
@@ -103,7 +102,7 @@ def test_the_cheaper_the_reads_the_longer_a_conversation_is_kept_alive(read, lon
 @pytest.mark.parametrize(("read", "worth"), [(".1", 0.09), (".05", 0.045), (".025", 0.022)])
 def test_an_upgrade_needs_a_chance_of_return_that_pays_for_the_read(read, worth):
     def action(chance: float) -> str:
-        return decided(idle(reply=0), maybe(chance, 20), prices=PRICES[read]).action
+        return decided(idle(reply=0), maybe(chance, 20), prices=PRICES[read], min_gain=0.0).action
 
     assert (action(worth * 0.9), action(worth * 1.1)) == ("lapse", "upgrade")
 
@@ -138,6 +137,26 @@ def test_a_saving_below_the_floor_is_not_worth_a_request():
 
     assert decided(idle(reply=None), gaps, min_saving=saving) == LAPSE
     assert decided(idle(reply=None), gaps, min_saving=saving * Decimal("0.9")) != LAPSE
+
+
+def test_what_saves_a_little_more_than_it_costs_may_be_asked_to_save_more():
+    gaps = maybe(0.2, 9)
+    certain = decided(idle(reply=None), gaps, min_gain=0.0)
+    share = float(certain.saving / certain.cost)
+
+    assert decided(idle(reply=None), gaps, min_gain=share * 1.01) == LAPSE
+    assert decided(idle(reply=None), gaps, min_gain=share * 0.99) == certain
+
+
+def test_an_upgrade_on_trial_is_read_as_soon_as_that_tells_even_if_nobody_comes_back():
+    upgraded = START + 5 * MINUTE
+    waiting = idle(ttl="1h", expires=upgraded + 60 * MINUTE, tried=upgraded)
+
+    decision = decided(waiting, maybe(0.0, 9), at=upgraded)
+
+    assert (decision.action, decision.due) == ("keep_alive", upgraded + TELLS_AFTER)
+    assert decision.cost == waiting.tokens * OPUS.read / 1_000_000
+    assert decided(waiting, maybe(0.0, 9), at=upgraded + 60 * MINUTE) == LAPSE
 
 
 def test_a_wider_margin_makes_the_deadline_earlier():
@@ -215,26 +234,6 @@ def test_of_two_sure_things_the_mixture_chooses_one_that_either_would(gaps, new,
     assert lifetime(new, halves, PRICES[read], held=held) == lifetime(
         new, sure(gaps), PRICES[read], held=held
     )
-
-
-def test_an_upgrade_is_unproven_until_it_was_read_after_five_minutes():
-    fresh = Proof()
-    tried = fresh.tried(START)
-
-    assert fresh.allows(START)
-    assert not fresh.holds
-    assert not tried.allows(START)
-    assert tried.allows(START + TRIAL)
-    assert tried.seen(held=True).holds
-    assert tried.seen(held=True).allows(START)
-
-
-def test_a_contradiction_ends_upgrades_and_one_loss_among_many_reads_does_not():
-    refuted, lucky = Proof().seen(held=False), Proof(held=20).seen(held=False)
-
-    assert not refuted.allows(START + timedelta(days=9))
-    assert lucky.holds
-    assert not Proof(held=1).seen(held=False).holds
 
 
 def test_an_account_affords_what_was_saved_and_a_little_of_what_was_paid():

@@ -2,12 +2,13 @@
 
 import itertools
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from convcache.core.proof import Proof
 from convcache.core.rhythm import EDGES, Rhythm, moment
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(**{unit: 1}) for unit in ("seconds", "minutes", "hours", "days"))
@@ -133,3 +134,27 @@ def test_telling_leaves_the_rhythm_before_as_it_was():
 )
 def test_a_reply_says_what_to_expect(stop_reason, hand_overs, expected):
     assert moment(stop_reason, hand_overs) == expected
+
+
+def test_what_was_seen_of_upgrades_is_saved_and_merged_with_the_rhythm():
+    seen = Rhythm().with_proof("claude-opus-5", Proof(held=2, lost=1))
+    other = Rhythm().with_proof("claude-opus-5", Proof(held=3)).with_proof("claude-haiku-5-5", Proof(lost=1))
+    loaded = Rhythm.loaded(json.loads(json.dumps(seen.saved())))
+    merged = loaded.merged(other)
+
+    assert loaded.proof("claude-opus-5") == Proof(held=2, lost=1)
+    assert merged.proof("claude-opus-5") == Proof(held=5, lost=1)
+    assert merged.proof("claude-haiku-5-5") == Proof(lost=1)
+
+
+def test_an_outcome_that_is_awaited_is_not_saved():
+    tried = Rhythm().with_proof("claude-opus-5", Proof().on_trial(datetime(2026, 3, 1, tzinfo=UTC)))
+
+    assert Rhythm.loaded(tried.saved()).proof("claude-opus-5") == Proof()
+
+
+def test_a_rhythm_that_was_saved_before_upgrades_were_kept_with_it_loads():
+    saved = Rhythm().saved()
+    del saved["proofs"]
+
+    assert Rhythm.loaded(saved).proofs == {}

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from convcache.core.refresh import CREDIT
@@ -47,6 +47,7 @@ def percents(made: Corpus, names=ALL, **terms) -> dict[str, float]:
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
 @given(rows, st.sampled_from([0.1, 0.05, 0.025]), st.sampled_from(["stands", "lapses"]))
+@example([([0, 1.0, 2.0], "cut")], 0.1, "stands")  # the middle request is written by all but foresight
 def test_no_policy_costs_less_than_foresight(threads, read_price, mixed_ttl):
     costs = percents(mixed(threads), read_price=read_price, mixed_ttl=mixed_ttl)
 
@@ -109,6 +110,38 @@ def test_adaptive_stops_upgrading_once_an_hour_is_seen_not_to_stand_by_itself():
     (tally,) = played.tallies["adaptive"].values()
 
     assert tally.upgrades <= 3
+
+
+def test_adaptive_finds_out_that_an_hour_holds_though_nobody_has_come_back_yet():
+    """Ten conversations that fall idle for ever, a minute apart, where people usually come back after half an hour."""
+    made = [
+        row for name in range(10) for row in billed([name * 60.0 + n for n in range(20)], thread=str(name))
+    ]
+    prior = Rhythm()
+    for _ in range(200):
+        prior = prior.after("settled", timedelta(minutes=30))
+
+    policy = Adaptive(prior)
+    for _ in Play(traffic(made), policy).run():
+        pass
+
+    assert policy.proof.holds
+
+
+def test_who_has_seen_all_other_conversations_pays_less_than_who_learns_on_the_way():
+    once = [(name, [name * 20.0]) for name in range(1, 200)]
+    back = [(name, [name * 20.0, name * 20.0 + 1_200]) for name in range(200, 220)]
+
+    costs = percents(traffic(asked(*once, *back)), ["adaptive", "experienced", "clairvoyant"])
+
+    assert costs["clairvoyant"] < costs["experienced"] < costs["adaptive"]
+
+
+def test_experience_of_a_single_conversation_says_nothing_of_it():
+    """It knows all the others, and there is none."""
+    costs = percents(traffic(billed([0, 20 * MINUTE, 40 * MINUTE])), ["experienced", "clairvoyant"])
+
+    assert costs["clairvoyant"] < costs["experienced"]
 
 
 def test_adaptive_stops_writing_what_nobody_reads():
