@@ -126,7 +126,7 @@ def _policy(name: str, corpus: Corpus, terms: Terms) -> Policy:
     if name == "clairvoyant":
         return Foresight.of(corpus, read_price=terms.read_price, mixes=terms.mixed_ttl == "stands")
     if name == "experienced":
-        return Experienced.of(corpus, Caution(margin=MARGIN, upgrades=terms.mixed_ttl == "stands"))
+        return Experienced.of(corpus, upgrades=terms.mixed_ttl == "stands")
     if name.startswith("adaptive"):
         without = () if terms.in_sample else (corpus.fingerprint,)
         caution = Caution(margin=MARGIN, upgrades=name == "adaptive")

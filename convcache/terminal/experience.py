@@ -17,7 +17,7 @@ import attrs
 from convcache.core.proof import Proof
 from convcache.core.refresh import Account, Caution
 from convcache.core.rhythm import Gaps, Moment, Rhythm, Tally, moment
-from convcache.terminal.play import Chat
+from convcache.terminal.play import MARGIN, Chat
 from convcache.terminal.policies import Adaptive, Application
 from convcache.terminal.traffic import Corpus, Recorded, Request
 
@@ -91,8 +91,9 @@ class Experienced(Adaptive):
     _known: dict[tuple[int, Moment, int], Gaps] = attrs.field(factory=dict)
 
     @classmethod
-    def of(cls, corpus: Corpus, caution: Caution) -> "Experienced":
-        """One that knows a corpus."""
+    def of(cls, corpus: Corpus, *, upgrades: bool) -> "Experienced":
+        """One that knows a corpus, and whether an upgrade holds for its hour."""
+        caution = Caution(margin=MARGIN, min_gain=0.0, upgrades=upgrades)
         policy = cls(Rhythm(), caution, Proof(held=1), experience=Experience.of(corpus))
         policy._applications = defaultdict(lambda: Application(account=Account(saved=inf)))
         return policy

@@ -114,6 +114,7 @@ def replay(
     5m+N                 automatic, and up to N keep-alives in every pause
     adaptive             convcache's: what pays by what was learned so far
     adaptive-no-upgrade  the same without an hour above five minutes, which is undocumented
+    experienced          the same by what all other conversations of the trace showed
     clairvoyant          the least possible, with all pauses known beforehand
 
     Exit code 0: all requests were accepted; 1: some were refused; 2: FILE cannot be read.
