@@ -160,10 +160,10 @@ def shared(text: str) -> TextBlock:
 
 def is_shared(block: Json) -> bool:
     """Whether this text was declared with `shared`."""
-    if block.get("type") != "text" or not isinstance(block.get("text"), str):
+    if block.get("type") != "text" or not _shared_texts or not isinstance(block.get("text"), str):
         return False
     with _shared_lock:
-        return bool(_shared_texts) and _text_digest(block["text"]) in _shared_texts
+        return _text_digest(block["text"]) in _shared_texts
 
 
 def _text_digest(text: str) -> bytes:

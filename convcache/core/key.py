@@ -25,62 +25,78 @@ class Parameter:
     Attributes:
         name: What a person calls it.
         section: The first section it is lost with.
-        of: Its normalised value in a request whose messages have an outline.
+        of: Its normalised value in a request, as far as that is told without its messages.
     """
 
     name: str
     section: Section
-    of: Callable[[Json, Outline], Any]
+    of: Callable[[Json], Any]
 
 
-def _server_tools(kind: str) -> Callable[[Json, Outline], bool]:
-    def has(request: Json, _: Outline) -> bool:
+def _server_tools(kind: str) -> Callable[[Json], bool]:
+    def has(request: Json) -> bool:
         return any(str(tool.get("type", "")).startswith(kind) for tool in request.get("tools") or ())
 
     return has
 
 
-def _skills(request: Json, _: Outline) -> Any:
+def _skills(request: Json) -> Any:
     container = request.get("container")
     return container.get("skills") if isinstance(container, Mapping) else None
 
 
-def _tool_choice(request: Json, _: Outline) -> Any:
+def _tool_choice(request: Json) -> Any:
     choice = request.get("tool_choice") or {}
     return [choice.get("type", "auto"), choice.get("name"), bool(choice.get("disable_parallel_tool_use"))]
 
 
-def _thinking(request: Json, _: Outline) -> Any:
+def _thinking(request: Json) -> Any:
     thinking = request.get("thinking") or {}
     return [thinking.get("type", "disabled"), thinking.get("budget_tokens")]
 
 
-def _output_config(name: str, default: Any = None) -> Callable[[Json, Outline], Any]:
-    return lambda request, _: (request.get("output_config") or {}).get(name) or default
+def _output_config(name: str, default: Any = None) -> Callable[[Json], Any]:
+    return lambda request: (request.get("output_config") or {}).get(name) or default
+
+
+def _toggle(_: Json) -> bool:
+    """Told by the messages."""
+    return False
 
 
 PARAMETERS: Final = (
-    Parameter("workspace", "tools", lambda request, _: request.get("workspace_id")),
-    Parameter("inference_geo", "tools", lambda request, _: request.get("inference_geo")),
-    Parameter("mcp_servers", "tools", lambda request, _: request.get("mcp_servers")),
-    Parameter("speed", "system", lambda request, _: request.get("speed") or "standard"),
+    Parameter("workspace", "tools", lambda request: request.get("workspace_id")),
+    Parameter("inference_geo", "tools", lambda request: request.get("inference_geo")),
+    Parameter("mcp_servers", "tools", lambda request: request.get("mcp_servers")),
+    Parameter("speed", "system", lambda request: request.get("speed") or "standard"),
     Parameter("web search", "system", _server_tools("web_search_")),
     Parameter("web fetch", "system", _server_tools("web_fetch_")),
-    Parameter("citations", "system", lambda _, outline: outline.has("citations")),
+    Parameter("citations", "system", _toggle),
     Parameter("skills", "system", _skills),
     Parameter("tool_choice", "messages", _tool_choice),
     Parameter("thinking", "messages", _thinking),
     Parameter("effort", "messages", _output_config("effort", _DEFAULT_EFFORT)),
     Parameter("output format", "messages", _output_config("format")),
     Parameter("task budget", "messages", _output_config("task_budget")),
-    Parameter("images", "messages", lambda _, outline: outline.has("image")),
+    Parameter("images", "messages", _toggle),
 )
 """Citations and images are toggles of the whole request: the first one changes it, and so does losing the last."""
 
+FIELDS: Final = (
+    "model", "tools", "system", "context_management", "workspace_id", "inference_geo", "mcp_servers", "speed",
+    "container", "tool_choice", "thinking", "output_config",
+)  # fmt: skip
+"""The fields of a request that all this is told from, besides its messages."""
 
-def values(request: Json, outline: Outline) -> dict[str, Any]:
-    """Every parameter's value, by name, in a request whose messages have this outline."""
-    return {parameter.name: parameter.of(request, outline) for parameter in PARAMETERS}
+
+def values(request: Json) -> dict[str, Any]:
+    """Every parameter's value, by name, in a request without messages."""
+    return {parameter.name: parameter.of(request) for parameter in PARAMETERS}
+
+
+def toggles(outline: Outline) -> dict[str, Any]:
+    """The values that messages of this outline tell."""
+    return {"citations": outline.has("citations"), "images": outline.has("image")}
 
 
 def salt(section: Section, values: Mapping[str, Any]) -> bytes:

@@ -37,12 +37,14 @@ class Outline:
 
     def grown(self, messages: Sequence[Json]) -> "Outline":
         """The outline of messages of which it is that of the first ones. Only the new ones are read."""
-        new: dict[Feature, list[Place]] = {}
-        for index in range(self.count, len(messages)):
+        count, new = len(messages), dict[Feature, list[Place]]()
+        for index in range(self.count, count):
             for feature, place in _features(messages[index]):
                 new.setdefault(feature, []).append((index, place))
+        if not new:
+            return Outline(count, self.places)
         grown = {feature: self._all(feature).plus(found) for feature, found in new.items()}
-        return Outline(len(messages), {**self.places, **grown})
+        return Outline(count, {**self.places, **grown})
 
     def first(self, count: int) -> "Outline":
         """The outline of the first messages alone."""
@@ -79,6 +81,8 @@ def _features(message: Json) -> Iterator[tuple[Feature, int]]:
         kind = block.get("type")
         if role == "user" and kind != "tool_result":
             yield "speech", place
+        if kind == "text" and "citations" not in block:
+            continue
         if kind in THINKING_TYPES:
             yield "thinking", place
         elif kind == "compaction" and role == "assistant" and block.get("content") is not None:

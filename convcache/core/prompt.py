@@ -8,7 +8,7 @@ import json
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import Any, Final, NamedTuple, Self
 
 import attrs
@@ -41,8 +41,7 @@ BYTES_PER_TOKEN: Final = 4.0
 """The estimate before the first bill of a conversation; every bill then corrects it."""
 
 
-@attrs.frozen(weakref_slot=False)
-class Node:
+class Node(NamedTuple):
     """One block, as the end of a prefix.
 
     Attributes:
@@ -125,38 +124,32 @@ _NO_NODES: Final = Nodes()
 
 @attrs.frozen
 class Head:
-    """What stands before the messages, by its digests.
+    """What a request has besides its messages, as far as it is part of the key.
 
     Attributes:
-        tools: The tools, as the request has them.
-        system: The system prompt, as the request has it.
-        tools_digest: Names the tools that are in the prompt.
-        system_digest: Names the system prompt.
+        read: The values that it was read from, as the request has them.
+        fields: What they make of the key, by the name a person calls it; tools and system by their digests.
     """
 
-    tools: object
-    system: object
-    tools_digest: bytes
-    system_digest: bytes
+    read: tuple[object, ...]
+    fields: Mapping[str, Any]
 
     @classmethod
     def of(cls, request: Json, parts: "_HeadParts") -> Self:
         """The head of a request, which has these parts."""
         tools, system = (_digest(*(part.written for part in section)) for section in parts)
-        return cls(request.get("tools"), request.get("system"), tools, system)
+        fields = {
+            "model": request["model"],
+            "tools": tools,
+            "system": system,
+            "context edits": request.get("context_management"),
+            **key.values(request),
+        }
+        return cls(tuple(map(request.get, key.FIELDS)), fields)
 
     def is_of(self, request: Json) -> bool:
         """Whether a request has the very same objects."""
-        return self.tools is request.get("tools") and self.system is request.get("system")
-
-    def fields(self, request: Json) -> dict[str, Any]:
-        """The part of a prompt's fields that it makes."""
-        return {
-            "model": request["model"],
-            "tools": self.tools_digest,
-            "system": self.system_digest,
-            "context edits": request.get("context_management"),
-        }
+        return all(map(is_, self.read, map(request.get, key.FIELDS)))
 
 
 @attrs.frozen(kw_only=True)
@@ -224,9 +217,9 @@ class Prompt:
             parts = _HeadParts.of(request)
             head = Head.of(request, parts)
         view = View.of(request, outline, row, tokens)
-        fields: Mapping[str, Any] = {**head.fields(request), **key.values(request, outline)}
+        fields: Mapping[str, Any] = {**head.fields, **key.toggles(outline)}
         nodes, kept = _NO_NODES, 0
-        chain = _Chain(rules or platform(request["model"]), count, is_followed)
+        chain = _Chain(rules or platform(request["model"]), count, is_followed=is_followed)
         if grown_from is not None and grown_from.fields == fields:
             fields = grown_from.fields
             kept = min(known, view.alike(grown_from.view))
@@ -305,10 +298,10 @@ def _head_nodes(parts: _HeadParts, fields: Mapping[str, Any], chain: "_Chain") -
     """The nodes of tools and system."""
     chain.salt(str(fields["model"]).encode() + key.salt("tools", fields))
     for place, tool, written in parts.tools:
-        yield chain.node(("tools", place), "tools", tool, written, markable=True)
+        yield chain.node(("tools", place), b"tools", tool, written, markable=True)
     chain.salt(key.salt("system", fields))
     for place, block, written in parts.system:
-        yield chain.node(("system", place), "system", block, written, markable=is_markable(block))
+        yield chain.node(("system", place), b"system", block, written, markable=is_markable(block))
 
 
 def _message_nodes(messages: Sequence[Json], view: View, chain: "_Chain") -> Iterator[Node]:
@@ -316,7 +309,7 @@ def _message_nodes(messages: Sequence[Json], view: View, chain: "_Chain") -> Ite
     first, start = chain.after
     for index in range(first, len(messages)):
         message = messages[index]
-        role, scoped = _role(message), is_turn_scoped(message)
+        role, scoped = _role(message).encode(), is_turn_scoped(message)
         blocks = as_blocks(message["content"])
         for place in range(start, len(blocks)):
             block = blocks[place]
@@ -341,6 +334,9 @@ def _can_be_marked(message: Json, block: Json) -> bool:
     if isinstance(message["content"], str) and message["role"] != "user":
         return False
     return is_markable(block) or takes_own_breakpoint(block)
+
+
+_RUNS: Final = frozenset({"tool_use", "tool_result"})
 
 
 @attrs.define
@@ -371,40 +367,38 @@ class _Chain:
     def salt(self, value: bytes) -> None:
         self.digest = _digest(self.digest, b"salt", value)
 
-    def read(self, path: Path, role: str, block: Json, shown: Json | None, *, markable: bool) -> Node | None:
+    def read(
+        self, path: Path, role: bytes, block: Json, shown: Json | None, *, markable: bool
+    ) -> Node | None:
         """Take in a block of a message: what the client says, and what of it the model is shown."""
         written = canonical(block)
         if self.is_followed:
-            self.said = _digest(self.said, role.encode(), written)
+            self.said = _digest(self.said, role, written)
         if shown is None:
             return None
         return self.node(
             path, role, shown, written if shown is block else canonical(shown), markable=markable
         )
 
-    def node(self, path: Path, role: str, block: Json, written: bytes, *, markable: bool) -> Node:
+    def node(self, path: Path, role: bytes, block: Json, written: bytes, *, markable: bool) -> Node:
         """Take in a block that the model is shown, with its canonical bytes."""
-        self.digest = _digest(self.digest, role.encode(), written)
+        self.digest = _digest(self.digest, role, written)
         self.size += len(written)
         self.length += text_length(block) if self.count is None else self.count(block)
         kind = block.get("type")
-        if not self._collapses(kind):
+        # Consecutive tool_use blocks are one position, and so are consecutive tool_result blocks.
+        if kind != self.run or kind not in _RUNS or self.rules not in COLLAPSING_PLATFORMS:
             self.position += 1
         self.run = kind
         return Node(
-            path=path,
-            digest=self.digest,
-            said=self.said,
-            position=self.position,
-            size=self.size,
-            length=self.length,
-            markable=markable,
+            path,
+            self.digest,
+            self.said,
+            self.position,
+            self.size,
+            self.length,
+            markable,
             own=breakpoint_ttl(block),
             shared=is_shared(block),
             kind=kind,
         )
-
-    def _collapses(self, kind: object) -> bool:
-        """Consecutive tool_use blocks are one position, and so are consecutive tool_result blocks."""
-        in_run = kind == self.run and kind in {"tool_use", "tool_result"}
-        return in_run and self.rules in COLLAPSING_PLATFORMS
