@@ -273,7 +273,8 @@ class Books:
             self.scope.warm,
             at=at,
             policy=self._policy_for(request, prompt),
-            landmarks=attrs.evolve(landmarks, is_border=self.scope.borders.is_border),
+            landmarks=landmarks,
+            is_border=self.scope.borders.is_border,
         )
 
     def _watch_for_invalidation(self, plan: Plan, ledger: Ledger, at: datetime, *, is_certain: bool) -> None:

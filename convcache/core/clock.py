@@ -58,11 +58,10 @@ class CacheClock:
                 self._entries.move_to_end(digest)
         return entry if entry is not None and at < entry.expires else None
 
-    def length(self, digest: bytes) -> int | None:
-        """The tokens of a prefix as far as they are known, whether it is still held or not."""
+    def known(self, digest: bytes) -> Entry | None:
+        """The last entry of a prefix, whether it is still held or not: its tokens stay the same."""
         with self._lock:
-            entry = self._entries.get(digest)
-        return None if entry is None else entry.tokens
+            return self._entries.get(digest)
 
     def record(self, entries: Iterable[Entry]) -> None:
         """Believe these entries, in the place of what was believed of the same prefixes."""

@@ -75,11 +75,11 @@ class Growing(Sequence[T_co]):
         if isinstance(at, slice):
             return tuple(self[index] for index in range(*at.indices(self._size)))
         index = at + self._size if at < 0 else at
+        if index >= self._full:
+            return self._last[index - self._full]
         if index < 0:
             raise IndexError(at)
-        if index < self._full:
-            return self._chunks[index // CHUNK][index % CHUNK]
-        return self._last[index - self._full]
+        return self._chunks[index // CHUNK][index % CHUNK]
 
 
 def find_late(items: Growing[T_co], value: Any, key: Callable[[T_co], Any]) -> int:

@@ -4,7 +4,7 @@ A value: `plan` looks, `settle` gives a new ledger. A request is booked once its
 of the turn.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from decimal import Decimal
 from typing import Self
@@ -18,7 +18,7 @@ from convcache.core.diagnosis import Sent, diagnose
 from convcache.core.events import Turn
 from convcache.core.planner import Landmarks, Plan, forecast, plan, upgrading
 from convcache.core.policy import Policy
-from convcache.core.prompt import BYTES_PER_TOKEN, Prompt
+from convcache.core.prompt import BYTES_PER_TOKEN, Node, Prompt
 from convcache.core.usage import Bill, Costs, Usage
 
 
@@ -48,6 +48,7 @@ class Ledger:
         at: datetime,
         policy: Policy,
         landmarks: Landmarks = Landmarks(),
+        is_border: Callable[[Node], bool] = lambda _: False,
     ) -> Plan:
         """Choose the breakpoints of a request and forecast its bill; see `planner.plan`."""
         return plan(
@@ -56,6 +57,7 @@ class Ledger:
             at=at,
             policy=policy,
             landmarks=landmarks,
+            is_border=is_border,
             bytes_per_token=None if self.counts else self.bytes_per_token,
         )
 
@@ -146,15 +148,16 @@ def _entries(plan: Plan, usage: Usage, warm: CacheClock, at: datetime) -> Iterat
     nodes = plan.prompt.nodes
     marks = {point.index: point.ttl for point in plan.breakpoints}
     hit = None if plan.hit is None else warm.warm(nodes[plan.hit].digest, at)
-    for index in sorted({*marks, *(() if plan.hit is None else (plan.hit,))}):
+    for index in sorted({*marks, plan.hit} - {None}):
         digest = nodes[index].digest
-        known = warm.warm(digest, at)
-        tokens = _tokens(plan, index, usage, warm.length(digest))
+        before = warm.known(digest)
+        known = before if before is not None and at < before.expires else None
+        tokens = _tokens(plan, index, usage, before)
         if usage.cached == 0 or (index not in marks and tokens > usage.read):
             if known is not None:
                 yield attrs.evolve(known, expires=at)
         elif known is not None and tokens <= usage.read:
-            yield Entry(digest, tokens, known.ttl, known.used(at).expires)
+            yield attrs.evolve(known.used(at), tokens=tokens)
         elif index in marks and tokens >= plan.prompt.model.minimum:
             # What was read although we did not know of it lives no longer than what we did know of.
             longest = marks[index] if tokens > usage.read else (hit.ttl if hit is not None else "5m")
@@ -162,15 +165,14 @@ def _entries(plan: Plan, usage: Usage, warm: CacheClock, at: datetime) -> Iterat
             yield Entry(digest, tokens, ttl, at + TTL[ttl])
 
 
-def _tokens(plan: Plan, index: int, usage: Usage, known: int | None) -> int:
+def _tokens(plan: Plan, index: int, usage: Usage, known: Entry | None) -> int:
     """The length of a marked prefix: billed at the tail and at the hit, else known before, else in proportion."""
     tail = plan.breakpoints[-1].index if plan.breakpoints else None
     if index == tail:
         return usage.cached
-    if index == plan.hit and usage.read and known is not None and _close(known, usage.read):
-        return usage.read
     if known is not None:
-        return known
+        is_read = index == plan.hit and usage.read and _close(known.tokens, usage.read)
+        return usage.read if is_read else known.tokens
     length = plan.prompt.nodes[index].length
     whole = plan.prompt.nodes[tail].length if tail is not None else length
     return round(usage.cached * length / whole)

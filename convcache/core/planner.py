@@ -8,19 +8,19 @@ block before the next tool result that a context edit clears), a *pin* (the end 
 to go back to), and the caller's *own*.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
 import attrs
 
-from convcache.core.blocks import Json, Ttl, as_blocks, marked, unmarked
+from convcache.core.blocks import Json, Ttl, marked
 from convcache.core.catalog import LOOKBACK_POSITIONS, MAX_BREAKPOINTS
 from convcache.core.clock import CacheClock, Entry
 from convcache.core.outline import Place
 from convcache.core.policy import Policy, Slot
-from convcache.core.prompt import BYTES_PER_TOKEN, Node, Path, Prompt
+from convcache.core.prompt import BYTES_PER_TOKEN, Node, Nodes, Prompt
 from convcache.core.usage import Usage
 from convcache.core.view import loop_start
 from convcache.core.wire import Marks, Messages, Written, marked_message
@@ -52,14 +52,12 @@ class Landmarks:
         anchor: The tail of the last kept turn, from the prompt of that turn.
         pins: The ends of earlier turns that the user wants to go back to.
         parting: The message at which forks of the conversation part.
-        is_border: Whether the prompts of others are known to part after a node.
         lifetime: How long the tail should live, if the policy leaves that open; `None` if nobody will read it.
     """
 
     anchor: Node | None = None
     pins: Sequence[Node] = ()
     parting: int | None = None
-    is_border: Callable[[Node], bool] = lambda _: False
     lifetime: Ttl | None = "5m"
 
 
@@ -91,37 +89,32 @@ class Plan:
 
     def marked(self, request: Json) -> dict[str, Any]:
         """The request body with exactly the planned breakpoints. The input is not changed."""
-        ttls = {self.prompt.nodes[point.index].path: point.ttl for point in self.breakpoints}
         body = {name: value for name, value in request.items() if name != "cache_control"}
-        for section in ("tools", "system"):
-            if body.get(section):
-                body[section] = list(_marked_blocks((section,), as_blocks(body[section]), ttls))
-        messages = request["messages"]
-        if isinstance(messages, Messages):
-            body["messages"] = Written(messages, self._marks(ttls))
-            return body
-        body["messages"] = spine = list(messages)
-        marks = self._marks(ttls)
-        for index in {*self.prompt.outline.messages("words"), *marks}:
-            spine[index] = marked_message(spine[index], marks.get(index, {}))
+        for section, blocks in self.prompt.head.bare(request).items():
+            body[section] = [*blocks]
+        nodes = self.prompt.nodes
+        own = (nodes[index].path for index in nodes.own)
+        marks: dict[int, dict[int, Ttl]] = {path[1]: {} for path in own if path[0] == "messages"}
+        for point in self.breakpoints:
+            section, index, *place = nodes[point.index].path
+            if place:
+                marks.setdefault(index, {})[place[0]] = point.ttl
+            else:
+                body[section][index] = marked(body[section][index], point.ttl)
+        body["messages"] = self._marked_messages(request["messages"], marks)
         return body
 
-    def _marks(self, ttls: Mapping[Path, Ttl]) -> Marks:
-        """The breakpoints of the messages, and which messages have some of their own."""
-        nodes = self.prompt.nodes
-        own = (nodes[index] for index in self.prompt.nodes.own)
-        marks: dict[int, dict[int, Ttl]] = {node.path[1]: {} for node in own if node.section == "messages"}
-        for section, *place in ttls:
-            if section == "messages":
-                index, block = place
-                marks.setdefault(index, {})[block] = ttls[section, index, block]
-        return marks
+    def _marked_messages(self, messages: Sequence[Json], marks: Marks) -> Written | list[Json]:
+        if isinstance(messages, Messages):
+            return Written(messages, marks)
+        spine = list(messages)
+        for index in {*self.prompt.outline.messages("words"), *marks}:
+            spine[index] = marked_message(spine[index], marks.get(index, {}))
+        return spine
 
 
-def _marked_blocks(path: tuple[Any, ...], blocks: Sequence[Json], ttls: Mapping[Path, Ttl]) -> Iterator[Json]:
-    for place, block in enumerate(blocks):
-        ttl = ttls.get((*path, place))
-        yield unmarked(block) if ttl is None else marked(unmarked(block), ttl)
+def _nowhere(_: Node) -> bool:
+    return False
 
 
 def plan(
@@ -131,6 +124,7 @@ def plan(
     at: datetime,
     policy: Policy,
     landmarks: Landmarks = Landmarks(),
+    is_border: Callable[[Node], bool] = _nowhere,
     bytes_per_token: float | None = BYTES_PER_TOKEN,
 ) -> Plan:
     """Choose the breakpoints of a request and forecast its bill.
@@ -141,16 +135,17 @@ def plan(
         at: When the request starts.
         policy: What the user chose.
         landmarks: What is known of its conversation.
+        is_border: Whether the prompts of others are known to part after a node.
         bytes_per_token: What tokens are estimated from lengths with; `None` where lengths are counted tokens.
     """
     if policy.observing:
         breakpoints = _as_written(prompt)
     else:
-        worth = _worth(prompt, policy, bytes_per_token)
+        shortest = _shortest(prompt, policy, bytes_per_token)
         chosen: dict[int, Breakpoint] = {}
-        for point in _candidates(prompt, landmarks, policy):
-            if point.slot in policy.slots and worth(prompt.nodes[point.index]):
-                chosen.setdefault(point.index, point)
+        for point in _candidates(prompt, landmarks, is_border, policy):
+            if point.index not in chosen and prompt.nodes[point.index].length >= shortest:
+                chosen[point.index] = point
             if len(chosen) == MAX_BREAKPOINTS:
                 break
         lasting = [_as_held(chosen[index], prompt, warm, at) for index in sorted(chosen)]
@@ -185,22 +180,24 @@ def _as_written(prompt: Prompt) -> tuple[Breakpoint, ...]:
     return tuple(Breakpoint(index, "own", own[index]) for index in sorted(own))
 
 
-def _worth(prompt: Prompt, policy: Policy, bytes_per_token: float | None) -> Callable[[Node], bool]:
-    """Whether a prefix is long enough to be cached, and reading it saves enough."""
+def _shortest(prompt: Prompt, policy: Policy, bytes_per_token: float | None) -> float:
+    """How long a prefix has to be to be cached, and for reading it to save enough."""
     # Counted tokens leave no doubt; estimated ones must not cost a prefix its breakpoint.
     shortest = prompt.model.minimum * (1 if bytes_per_token is None else bytes_per_token / _SURELY)
     prices = prompt.model.prices
     if prices is not None and policy.min_saving > 0:
         tokens = policy.min_saving * 1_000_000 / (prices.input - prices.read)
         shortest = max(shortest, float(tokens) * (bytes_per_token or 1))
-    return lambda node: node.length >= shortest
+    return shortest
 
 
-def _candidates(prompt: Prompt, landmarks: Landmarks, policy: Policy) -> Iterator[Breakpoint]:
+def _candidates(
+    prompt: Prompt, landmarks: Landmarks, is_border: Callable[[Node], bool], policy: Policy
+) -> Iterator[Breakpoint]:
     """Every place worth a breakpoint, the one that saves most first, with the TTL asked for there."""
     tail = tail_of(prompt.nodes)
-    for index, slot in _places(prompt, tail, landmarks):
-        if index is None or (slot == "own" and policy.own != "keep"):
+    for index, slot in _places(prompt, tail, landmarks, is_border):
+        if index is None or slot not in policy.slots or (slot == "own" and policy.own != "keep"):
             continue
         asked = prompt.nodes[index].own or (prompt.automatic if index == tail else None)
         chosen = _ttl(slot, landmarks) if policy.ttl == "auto" else policy.ttl
@@ -213,11 +210,13 @@ def _ttl(slot: Slot, landmarks: Landmarks) -> Ttl | None:
     return landmarks.lifetime if slot == "tail" else "5m"
 
 
-def _places(prompt: Prompt, tail: int | None, landmarks: Landmarks) -> list[tuple[int | None, Slot]]:
+def _places(
+    prompt: Prompt, tail: int | None, landmarks: Landmarks, is_border: Callable[[Node], bool]
+) -> list[tuple[int | None, Slot]]:
     nodes, head_end = prompt.nodes, _head_end(prompt.nodes)
     anchor = _found(prompt, landmarks.anchor)
     is_urgent = tail is not None and anchor is not None and _is_out_of_reach(nodes, anchor, tail)
-    borders = _borders(prompt, landmarks.is_border)
+    borders = _borders(prompt.nodes, is_border)
     parting = None if landmarks.parting is None else _last_markable(prompt, (landmarks.parting, 0))
     return [
         (tail, "tail"),
@@ -242,36 +241,25 @@ def _is_out_of_reach(nodes: Sequence[Node], old: int, tail: int) -> bool:
     return nodes[tail].position - nodes[old].position >= LOOKBACK_POSITIONS
 
 
-def _borders(prompt: Prompt, is_border: Callable[[Node], bool]) -> list[int]:
+def _borders(nodes: Nodes, is_border: Callable[[Node], bool]) -> list[int]:
     """Where the prompts of others part from this one: declared anywhere, learned up to the end of the first message."""
-    found = {*prompt.nodes.shared}
-    for index, node in enumerate(prompt.nodes):
-        if node.section == "messages" and node.path[1] > 0:
+    found = {*nodes.shared}
+    for index, node in enumerate(nodes):
+        if index >= nodes.head and node.path[1] > 0:
             break
         if is_border(node):
             found.add(index)
-    return sorted(index for index in found if prompt.nodes[index].markable)
+    return sorted(index for index in found if nodes[index].markable)
 
 
-def _head_end(nodes: Sequence[Node]) -> int | None:
+def _head_end(nodes: Nodes) -> int | None:
     """The end of what every request of the conversation shares: of the system prompt, else of the tools."""
-    end = None
-    for index, node in enumerate(nodes):
-        if node.section == "messages":
-            break
-        if node.markable:
-            end = index
-    return end
+    return next((index for index in range(nodes.head - 1, -1, -1) if nodes[index].markable), None)
 
 
-def tail_of(nodes: Sequence[Node]) -> int | None:
+def tail_of(nodes: Nodes) -> int | None:
     """The last block of the messages that can be marked."""
-    for index in range(len(nodes) - 1, -1, -1):
-        if nodes[index].section != "messages":
-            break
-        if nodes[index].markable:
-            return index
-    return None
+    return next((index for index in range(len(nodes) - 1, nodes.head - 1, -1) if nodes[index].markable), None)
 
 
 def upgrading(
@@ -334,8 +322,8 @@ def _as_held(point: Breakpoint, prompt: Prompt, warm: CacheClock, at: datetime) 
 
 def _with_falling_ttls(points: Sequence[Breakpoint]) -> tuple[Breakpoint, ...]:
     """The API refuses 1h after 5m, so whatever stands before an hour is promoted to it."""
-    last_hour = max((i for i, point in enumerate(points) if point.ttl == "1h"), default=-1)
-    return tuple(attrs.evolve(point, ttl="1h") if i < last_hour else point for i, point in enumerate(points))
+    last_hour = max([i for i, point in enumerate(points) if point.ttl == "1h"], default=0)
+    return (*(attrs.evolve(point, ttl="1h") for point in points[:last_hour]), *points[last_hour:])
 
 
 def reach(

@@ -25,6 +25,7 @@ from convcache.core.blocks import (
     is_turn_scoped,
     takes_own_breakpoint,
     text_length,
+    unmarked,
 )
 from convcache.core.catalog import COLLAPSING_PLATFORMS, Model, Platform, model, platform
 from convcache.core.growing import Growing, find_late
@@ -79,22 +80,25 @@ class Nodes(Growing[Node]):
     """The nodes of a prompt in order, and the few among them that every plan looks at.
 
     Attributes:
+        head: How many of them stand before the messages.
         own: The indices of those that carry a breakpoint of the caller's.
         shared: The indices of those that the caller declared to be shared.
     """
 
-    __slots__ = ("own", "shared")
+    __slots__ = ("head", "own", "shared")
 
     def __init__(self) -> None:
         super().__init__()
-        self.own, self.shared = Growing[int](), Growing[int]()
+        self.head, self.own, self.shared = 0, Growing[int](), Growing[int]()
 
     def plus(self, items: Iterable[Node]) -> Self:
         """These and more."""
         new = tuple(items)
         grown = super().plus(new)
-        grown.own, grown.shared = self.own, self.shared
+        grown.head, grown.own, grown.shared = self.head, self.own, self.shared
         for index, node in enumerate(new, len(self)):
+            if node.path[0] != "messages":
+                grown.head = index + 1
             if node.own is not None:
                 grown.own = grown.own.plus([index])
             if node.shared:
@@ -106,6 +110,7 @@ class Nodes(Growing[Node]):
         if count == len(self):
             return self
         cut = super().first(count)
+        cut.head = min(self.head, count)
         cut.own, cut.shared = (all_.first(bisect_left(all_, count)) for all_ in (self.own, self.shared))
         return cut
 
@@ -129,10 +134,12 @@ class Head:
     Attributes:
         read: The values that it was read from, as the request has them.
         fields: What they make of the key, by the name a person calls it; tools and system by their digests.
+        blocks: The tools and the system prompt without breakpoints.
     """
 
     read: tuple[object, ...]
     fields: Mapping[str, Any]
+    blocks: Mapping[str, Sequence[Json]]
 
     @classmethod
     def of(cls, request: Json, parts: "_HeadParts") -> Self:
@@ -145,11 +152,20 @@ class Head:
             "context edits": request.get("context_management"),
             **key.values(request),
         }
-        return cls(tuple(map(request.get, key.FIELDS)), fields)
+        return cls(tuple(map(request.get, key.FIELDS)), fields, _bare(request))
 
     def is_of(self, request: Json) -> bool:
         """Whether a request has the very same objects."""
         return all(map(is_, self.read, map(request.get, key.FIELDS)))
+
+    def bare(self, request: Json) -> Mapping[str, Sequence[Json]]:
+        """The tools and the system prompt of a request, most likely of this one, without breakpoints."""
+        return self.blocks if self.is_of(request) else _bare(request)
+
+
+def _bare(request: Json) -> dict[str, Sequence[Json]]:
+    sections = ((name, as_blocks(request[name])) for name in ("tools", "system") if request.get(name))
+    return {name: tuple(map(unmarked, blocks)) for name, blocks in sections}
 
 
 @attrs.frozen(kw_only=True)

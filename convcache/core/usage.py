@@ -67,12 +67,12 @@ class Usage:
     @property
     def cached(self) -> int:
         """Prompt tokens up to the last breakpoint: read or written."""
-        return self.read + self.written
+        return self.read + self.written_5m + self.written_1h
 
     @property
     def prompt(self) -> int:
         """All prompt tokens."""
-        return self.cached + self.uncached
+        return self.read + self.written_5m + self.written_1h + self.uncached
 
     def cost(self, model: Model, terms: Terms = STANDARD) -> Decimal | None:
         """What this one request costs in dollars, or `None` for a model without known prices."""

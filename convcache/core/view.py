@@ -68,6 +68,8 @@ class View:
         messages: Sequence[Json] = request["messages"]
         edits = (request.get("context_management") or {}).get("edits") or ()
         thinking_edit = next((edit for edit in edits if edit.get("type") == CLEAR_THINKING), None)
+        if not edits and _HIDING.isdisjoint(outline.places):
+            return _WHOLE
         until = _disabled(request)
         if not until and thinking_edit is None and not row.keeps_thinking:
             until = loop_start(outline)
@@ -113,6 +115,11 @@ class View:
             for place, block in enumerate(as_blocks(message["content"])):
                 if (shown := self.shown((index, place), message, block)) is not None:
                     yield _Shown((index, place), message, shown)
+
+
+_WHOLE: Final = View()
+_HIDING: Final = frozenset[Feature]({"summary", "thinking", "turn-scoped"})
+"""What has to be there for a server to leave something out by itself."""
 
 
 def loop_start(outline: Outline) -> int:
