@@ -245,7 +245,7 @@ class ConversationState:
         )
         request = given(fields)
         check_route(request)
-        betas = self._betas | needed_betas(messages[len(self.transcript.sent) :])
+        betas = self._betas | needed_betas(messages.since(len(self.transcript.sent)))
         return with_betas({**request, "messages": messages}, betas)
 
     def _start(self, request: dict[str, Any], transcript: Transcript, *, final: bool = False) -> Pending:
@@ -347,7 +347,7 @@ class ConversationState:
 
     def _keep(self, pending: Pending, reply: Reply) -> None:
         before, asked = pending.transcript, pending.request["messages"]
-        self._betas |= needed_betas(asked[len(before.sent) :])
+        self._betas |= needed_betas(asked.since(len(before.sent)))
         after = before.answered(asked, reply.content, reply.stop_reason)
         self._history = self._history.answered(before, after)
         if not pending.request.get("context_management"):

@@ -42,7 +42,7 @@ UNMARKABLE_TYPES: Final = THINKING_TYPES | {"mcp_tool_listing"}
 """Block types that the API refuses a breakpoint on."""
 
 # A user's own key may be called cache_control inside a tool's input or schema: only these keys hold blocks.
-_BLOCK_KEYS: Final = ("content", "source", "tool", "definition", "tool_references")
+_BLOCK_KEYS: Final = frozenset({"content", "source", "tool", "definition", "tool_references"})
 
 
 def as_blocks(content: object) -> tuple[Json, ...]:
@@ -130,8 +130,8 @@ def unmarked(value: Any) -> Any:
 
 def _unmarked_mapping(block: Json) -> Json:
     changed = {}
-    for key in _BLOCK_KEYS:
-        if key in block and (new := unmarked(block[key])) is not block[key]:
+    for key in _BLOCK_KEYS & block.keys():
+        if (new := unmarked(block[key])) is not block[key]:
             changed[key] = new
     if not changed and "cache_control" not in block:
         return block
@@ -174,7 +174,7 @@ _IMAGE_BYTES: Final = 6_400
 _BYTES_PER_TEXT_BYTE: Final = 20
 
 
-def text_length(block: Json) -> int:  # noqa: PLR0911 - a row for each kind of block
+def text_length(block: Json) -> int:
     """How many bytes of text a block stands for, to estimate its tokens from: what the model reads of it, without
     the JSON around it and without signatures; an image as some 1,600 tokens, the data of a document as what its
     pages may say.
@@ -183,9 +183,15 @@ def text_length(block: Json) -> int:  # noqa: PLR0911 - a row for each kind of b
         ValueError: The content cannot be written as JSON.
         TypeError: It holds an object that is not JSON.
     """
-    match block.get("type"), block:
-        case "text", {"text": str(text)}:
-            return _bytes(text)
+    kind = block.get("type")
+    if kind == "text" and isinstance(text := block.get("text"), str):
+        return _bytes(text)
+    length = _length_of(kind, block)
+    return len(unmarked_bytes(block)) if length is None else length
+
+
+def _length_of(kind: object, block: Json) -> int | None:  # noqa: PLR0911 - a row for each kind of block
+    match kind, block:
         case "thinking", {"thinking": str(text)}:
             return _bytes(text)
         case "image", _:
@@ -195,12 +201,12 @@ def text_length(block: Json) -> int:  # noqa: PLR0911 - a row for each kind of b
         case "tool_result", {"content": str(text)}:
             return _bytes(text)
         case "tool_result", {"content": list(parts)}:
-            return sum(text_length(part) for part in parts)
+            return sum(map(text_length, parts))
         case "document", {"source": {"type": "base64", "data": str(data)}}:
             return len(data) // _BYTES_PER_TEXT_BYTE
         case "document", {"source": {"type": "text", "data": str(text)}}:
             return _bytes(text)
-    return len(unmarked_bytes(block))
+    return None
 
 
 def _bytes(text: str) -> int:

@@ -148,7 +148,7 @@ def _entries(plan: Plan, usage: Usage, warm: CacheClock, at: datetime) -> Iterat
     nodes = plan.prompt.nodes
     marks = {point.index: point.ttl for point in plan.breakpoints}
     hit = None if plan.hit is None else warm.warm(nodes[plan.hit].digest, at)
-    for index in sorted({*marks, plan.hit} - {None}):
+    for index in sorted(marks.keys() | ({plan.hit} if plan.hit is not None else ())):
         digest = nodes[index].digest
         before = warm.known(digest)
         known = before if before is not None and at < before.expires else None

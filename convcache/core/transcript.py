@@ -8,7 +8,7 @@ import json
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final, Self
 
 import attrs
@@ -70,17 +70,16 @@ class Staged:
 
     def joined_by(self, items: Iterable[Json | str]) -> "Staged":
         """These and more: messages stand for themselves, blocks and strings join a user message."""
-        staged = self
+        messages, composing = [*self.messages], self.composing
         for item in items:
             if isinstance(item, Mapping) and "role" in item:
-                messages = (*staged.messages, _in_blocks(_message(item)))
-                staged = Staged(messages, asides=staged.asides)
-            else:
-                messages, blocks = staged.messages, (_block(item),)
-                if staged.composing:
-                    messages, blocks = messages[:-1], (*messages[-1]["content"], *blocks)
-                staged = Staged((*messages, _user_message(blocks)), composing=True, asides=staged.asides)
-        return staged
+                messages.append(_in_blocks(_message(item)))
+                composing = False
+                continue
+            said = messages.pop()["content"] if composing else ()
+            messages.append(_user_message((*said, _block(item))))
+            composing = True
+        return Staged(tuple(messages), composing, self.asides)
 
     def with_asides(self, *, takes_system: bool) -> "Staged":
         """With the asides as a message of the system's, or, where the model takes none, as blocks of the user's."""
@@ -346,8 +345,11 @@ def _named(messages: Iterable[Json], kind: str) -> set[str]:
     }
 
 
+_ROLE: Final = itemgetter("role")
+
+
 def _has_system(messages: Iterable[Json]) -> bool:
-    return any(message["role"] == "system" for message in messages)
+    return "system" in map(_ROLE, messages)
 
 
 def _stands_for_all(block: Json) -> bool:
@@ -374,7 +376,7 @@ def _said(content: object) -> Iterable[Json | str]:
 
 def _user_message(blocks: Iterable[Json]) -> Json:
     """A user message of these blocks. The API wants tool results before anything else in it."""
-    ordered = sorted(blocks, key=lambda block: block.get("type") != "tool_result")
+    ordered = sorted(blocks, key=lambda block: block["type"] != "tool_result")
     return {"role": "user", "content": ordered}
 
 
@@ -442,14 +444,15 @@ def _json(value: Json) -> dict[str, Any]:
 def _tool_use_ids(message: Json) -> tuple[str, ...]:
     if message["role"] != "assistant":
         return ()
-    return tuple(block["id"] for block in as_blocks(message["content"]) if block.get("type") == "tool_use")
+    blocks = as_blocks(message["content"])
+    return tuple([block["id"] for block in blocks if block.get("type") == "tool_use"])
 
 
 def _tool_result_ids(message: Json) -> tuple[str, ...]:
     if message["role"] != "user":
         return ()
     blocks = as_blocks(message["content"])
-    return tuple(block["tool_use_id"] for block in blocks if block.get("type") == "tool_result")
+    return tuple([block["tool_use_id"] for block in blocks if block.get("type") == "tool_result"])
 
 
 def _check_tool_results(before: Sequence[Json], messages: Sequence[Json]) -> None:

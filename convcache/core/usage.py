@@ -76,20 +76,11 @@ class Usage:
 
     def cost(self, model: Model, terms: Terms = STANDARD) -> Decimal | None:
         """What this one request costs in dollars, or `None` for a model without known prices."""
-        prices = model.prices_at(self.prompt, terms)
-        if prices is None:
-            return None
-        return (
-            self.read * prices.read
-            + self.written_5m * prices.write_5m
-            + self.written_1h * prices.write_1h
-            + self.uncached * prices.input
-            + self.output * prices.output
-        ) / _MILLION
+        return Costs.of(self, model, terms).paid
 
     def uncached_cost(self, model: Model, terms: Terms = STANDARD) -> Decimal | None:
         """What the same request would cost in dollars if nothing were cached."""
-        return Usage(uncached=self.prompt, output=self.output).cost(model, terms)
+        return Costs.of(self, model, terms).uncached
 
 
 @attrs.frozen
@@ -107,7 +98,18 @@ class Costs:
     @classmethod
     def of(cls, usage: Usage, model: Model, terms: Terms = STANDARD) -> Self:
         """The costs of one request."""
-        return cls(usage.cost(model, terms), usage.uncached_cost(model, terms))
+        prices = model.prices_at(usage.prompt, terms)
+        if prices is None:
+            return cls(None, None)
+        reply = usage.output * prices.output
+        paid = (
+            usage.read * prices.read
+            + usage.written_5m * prices.write_5m
+            + usage.written_1h * prices.write_1h
+            + usage.uncached * prices.input
+            + reply
+        )
+        return cls(paid / _MILLION, (usage.prompt * prices.input + reply) / _MILLION)
 
     def __add__(self, other: "Costs") -> Self:
         return type(self)(_sum(self.paid, other.paid), _sum(self.uncached, other.uncached))

@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate, chain
+from operator import attrgetter
 from typing import Any, Self, overload
 
 from convcache.core.blocks import Json, Ttl, as_blocks, as_bytes, control, marked, unmarked, unmarked_bytes
@@ -79,9 +80,8 @@ class Message:
             start = end
         return b"".join([*pieces, wire[start:]])
 
-    def marked_json(self, ttls: Mapping[int, Ttl]) -> Json:
-        """The same as JSON."""
-        return marked_message(self.json, ttls)
+
+_json = attrgetter("json")
 
 
 class Page:
@@ -103,8 +103,9 @@ class Page:
 
 def marked_message(message: Json, ttls: Mapping[int, Ttl]) -> Json:
     """A copy of the message with breakpoints on these of its blocks and on no others."""
-    blocks = (unmarked(block) for block in as_blocks(message["content"]))
-    content = [marked(block, ttls[i]) if i in ttls else block for i, block in enumerate(blocks)]
+    content = [*map(unmarked, as_blocks(message["content"]))]
+    for place, ttl in ttls.items():
+        content[place] = marked(content[place], ttl)
     return {**message, "content": content}
 
 
@@ -202,13 +203,13 @@ class Messages(Sequence[Json]):
 
     def __getitem__(self, at: int | slice) -> Json | Sequence[Json]:
         if isinstance(at, slice):
-            return tuple(self[index] for index in range(*at.indices(len(self))))
+            return tuple([self.message(index).json for index in range(*at.indices(len(self)))])
         if at < 0 and at < -len(self):
             raise IndexError(at)
         return self.message(at).json
 
     def __iter__(self) -> Iterator[Json]:
-        return (message.json for message in self.each())
+        return map(_json, self.each())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and [*self] == [*other]
@@ -227,9 +228,14 @@ class Written:
         self.messages, self._marks = messages, marks
 
     def __iter__(self) -> Iterator[Json]:
-        for index, message in enumerate(self.messages.each()):
-            ttls = self._marks.get(index)
-            yield message.json if ttls is None else message.marked_json(ttls)
+        return iter(self.json())
+
+    def json(self) -> list[Json]:
+        """The list of them."""
+        written = [*self.messages]
+        for index, ttls in self._marks.items():
+            written[index] = marked_message(written[index], ttls)
+        return written
 
     def wire(self, before: bytes = b"", after: bytes = b"") -> bytes:
         """The bytes of the list of them, between others: joined once, for they may be many."""
@@ -267,4 +273,4 @@ def _wire(messages: Sequence[Message], marks: Mapping[int, Mapping[int, Ttl]] | 
 def in_json(body: Mapping[str, Any]) -> dict[str, Any]:
     """A request body whose messages are a list, for whoever needs one."""
     messages = body["messages"]
-    return {**body, "messages": [*messages]} if isinstance(messages, Written) else {**body}
+    return {**body, "messages": messages.json()} if isinstance(messages, Written) else {**body}
