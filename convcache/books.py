@@ -258,7 +258,7 @@ class Books:
                 plan = self.planned(request, prompt, ledger, at=at, landmarks=landmarks)
             body = request if self.policy.observing else plan.marked(request)
             if not is_told:
-                self._watch_the_window(plan, request)
+                self._watch_the_window(plan, ledger, int(request.get("max_tokens") or 0))
                 self._watch_the_headroom(plan, at)
                 self._watch_for_invalidation(plan, ledger, at, is_certain=is_certain)
             return plan, body
@@ -287,9 +287,12 @@ class Books:
             raise InvalidationRefusedError(lost.changed, lost.tokens, lost.cost)
         self.tell(CacheInvalidated(lost))
 
-    def _watch_the_window(self, plan: Plan, request: dict[str, Any]) -> None:
+    def _watch_the_window(self, plan: Plan, ledger: Ledger, reply: int) -> None:
+        """Tell the first request of a conversation that may not fit."""
         window, prompt = plan.prompt.model.window, plan.forecast.prompt
-        if window is not None and prompt + int(request.get("max_tokens") or 0) > window:
+        if window is None or prompt + reply <= window:
+            return
+        if ledger.last is None or ledger.last.forecast + reply <= window:
             self.tell(ContextNearlyFull(prompt, window))
 
     def _watch_the_headroom(self, plan: Plan, at: datetime) -> None:

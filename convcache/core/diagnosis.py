@@ -79,6 +79,7 @@ class Sent:
         tail: The last block that carried a breakpoint.
         ttl: The TTL asked for there.
         view: What the server left of its messages.
+        forecast: The prompt tokens that were expected of it.
         usage: What was billed for it.
         at: When it started.
     """
@@ -87,6 +88,7 @@ class Sent:
     tail: Node | None
     ttl: Ttl
     view: View
+    forecast: int
     usage: Usage
     at: datetime
 
@@ -98,6 +100,7 @@ class Sent:
             tail=plan.tail,
             ttl=plan.breakpoints[-1].ttl if plan.breakpoints else "5m",
             view=plan.prompt.view,
+            forecast=plan.forecast.prompt,
             usage=usage,
             at=at,
         )

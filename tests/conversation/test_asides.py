@@ -259,11 +259,12 @@ def test_counting_a_turn_corrects_the_estimate_of_the_next(client, emulator):
     assert abs(chat.turns[0].forecast.prompt - tokens) <= 0.01 * tokens
 
 
-def test_a_context_window_that_is_nearly_full_is_told_before_the_request(opened, events):
+def test_a_context_window_that_is_nearly_full_is_told_once_before_the_request(opened, events):
     chat = opened(model="claude-haiku-4-5", max_tokens=20_000)
     chat.send("word " * 120_000)
     assert not [event for event in events if isinstance(event, ContextNearlyFull)]
     chat.send("word " * 25_000)
+    chat.send("One more.")
 
     (told,) = [event for event in events if isinstance(event, ContextNearlyFull)]
     assert told.window == 200_000
