@@ -249,9 +249,11 @@ def check_route(request: Mapping[str, Any]) -> None:
             raise TypeError(f"{name} needs betas=[...] to name the beta it belongs to")
 
 
-def as_sent(request: Mapping[str, Any]) -> dict[str, Any] | None:
+def as_sent(request: dict[str, Any]) -> dict[str, Any] | None:
     """A request with its `extra_body` merged, as it reaches the API; `None` if that replaces what is planned."""
-    extra = request.get("extra_body") or {}
+    extra = request.get("extra_body")
+    if not extra:
+        return request
     if extra.keys() & {"messages", "system", "tools"}:
         return None
     return {**request, **extra}

@@ -37,9 +37,9 @@ class Entry:
     ttl: Ttl
     expires: datetime
 
-    def used(self, at: datetime) -> "Entry":
-        """The entry after a request that started at `at` read it; its lifetime runs from there."""
-        return Entry(self.digest, self.tokens, self.ttl, max(self.expires, at + TTL[self.ttl]))
+    def used(self, at: datetime, tokens: int) -> "Entry":
+        """The entry after a request that started at `at` read so many tokens of it; its lifetime runs from there."""
+        return Entry(self.digest, tokens, self.ttl, max(self.expires, at + TTL[self.ttl]))
 
 
 class CacheClock:

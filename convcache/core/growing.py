@@ -57,7 +57,10 @@ class Growing(Sequence[T_co]):
         return self._size
 
     def __iter__(self) -> Iterator[T_co]:
-        return chain.from_iterable((*self._chunks, self._last))
+        return chain.from_iterable((*self._chunks, self._last)) if self._chunks else iter(self._last)
+
+    def __reversed__(self) -> Iterator[T_co]:
+        return chain.from_iterable(map(reversed, (self._last, *reversed(self._chunks))))
 
     def chunks(self, start: int = 0) -> tuple[tuple[T_co, ...], ...]:
         """The items from one on, in the tuples that hold them: full ones are the same in all that share them."""

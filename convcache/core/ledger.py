@@ -157,7 +157,7 @@ def _entries(plan: Plan, usage: Usage, warm: CacheClock, at: datetime) -> Iterat
             if known is not None:
                 yield attrs.evolve(known, expires=at)
         elif known is not None and tokens <= usage.read:
-            yield attrs.evolve(known.used(at), tokens=tokens)
+            yield known.used(at, tokens)
         elif index in marks and tokens >= plan.prompt.model.minimum:
             # What was read although we did not know of it lives no longer than what we did know of.
             longest = marks[index] if tokens > usage.read else (hit.ttl if hit is not None else "5m")

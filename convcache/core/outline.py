@@ -75,7 +75,7 @@ def _features(message: Json) -> Iterator[tuple[Feature, int]]:
     role, content = message["role"], message["content"]
     if role == "user" and isinstance(content, str):
         yield "words", 0
-    if is_turn_scoped(message):
+    elif role == "system" and is_turn_scoped(message):
         yield "turn-scoped", 0
     for place, block in enumerate(as_blocks(content)):
         kind = block.get("type")

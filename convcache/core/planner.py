@@ -356,11 +356,11 @@ def _bill(
     def tokens(node: Node) -> int:
         return read + max(0, round((node.length - read_length) / bytes_per_token))
 
-    total = tokens(prompt.nodes[-1]) if prompt.nodes else 0
-    points = [point for point in points if tokens(prompt.nodes[point.index]) >= prompt.model.minimum]
-    if not points:
+    nodes, minimum = prompt.nodes, prompt.model.minimum
+    total = tokens(nodes[-1]) if nodes else 0
+    ends = [(end, point.ttl) for point in points if (end := tokens(nodes[point.index])) >= minimum]
+    if not ends:
         return Usage(uncached=total)
-    end = tokens(prompt.nodes[points[-1].index])
-    hours = [tokens(prompt.nodes[point.index]) for point in points if point.ttl == "1h"]
-    hour_end = max(read, *hours) if hours else read
+    end = ends[-1][0]
+    hour_end = max([read, *(end for end, ttl in ends if ttl == "1h")])
     return Usage(read=read, written_1h=hour_end - read, written_5m=end - hour_end, uncached=total - end)

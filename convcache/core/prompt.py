@@ -325,15 +325,19 @@ def _message_nodes(messages: Sequence[Json], view: View, chain: "_Chain") -> Ite
     first, start = chain.after
     for index in range(first, len(messages)):
         message = messages[index]
-        role, scoped = _role(message).encode(), is_turn_scoped(message)
+        role, takes_breakpoints = _role(message).encode(), _takes_breakpoints(message)
         blocks = as_blocks(message["content"])
         for place in range(start, len(blocks)):
             block = blocks[place]
+            written = canonical(block)
+            chain.hear(role, written)
             shown = view.shown((index, place), message, block)
-            markable = not scoped and _can_be_marked(message, block)
-            node = chain.read(("messages", index, place), role, block, shown, markable=markable)
-            if node is not None:
-                yield node
+            if shown is None:
+                continue
+            if shown is not block:
+                written = canonical(shown)
+            markable = takes_breakpoints and (is_markable(block) or takes_own_breakpoint(block))
+            yield chain.node(("messages", index, place), role, shown, written, markable=markable)
         start = 0
 
 
@@ -345,11 +349,11 @@ def _role(message: Json) -> str:
     return f"{message['role']} {json.dumps(rest)}" if rest else str(message["role"])
 
 
-def _can_be_marked(message: Json, block: Json) -> bool:
+def _takes_breakpoints(message: Json) -> bool:
     # A string becomes a block to carry a breakpoint; of the user's strings each is a tail once, so all of them do.
     if isinstance(message["content"], str) and message["role"] != "user":
         return False
-    return is_markable(block) or takes_own_breakpoint(block)
+    return not is_turn_scoped(message)
 
 
 _RUNS: Final = frozenset({"tool_use", "tool_result"})
@@ -383,18 +387,10 @@ class _Chain:
     def salt(self, value: bytes) -> None:
         self.digest = _digest(self.digest, b"salt", value)
 
-    def read(
-        self, path: Path, role: bytes, block: Json, shown: Json | None, *, markable: bool
-    ) -> Node | None:
-        """Take in a block of a message: what the client says, and what of it the model is shown."""
-        written = canonical(block)
+    def hear(self, role: bytes, written: bytes) -> None:
+        """Take in what the client says in a block, whether the model is shown it or not."""
         if self.is_followed:
             self.said = _digest(self.said, role, written)
-        if shown is None:
-            return None
-        return self.node(
-            path, role, shown, written if shown is block else canonical(shown), markable=markable
-        )
 
     def node(self, path: Path, role: bytes, block: Json, written: bytes, *, markable: bool) -> Node:
         """Take in a block that the model is shown, with its canonical bytes."""
@@ -414,7 +410,7 @@ class _Chain:
             self.size,
             self.length,
             markable,
-            own=breakpoint_ttl(block),
-            shared=is_shared(block),
-            kind=kind,
+            breakpoint_ttl(block),
+            is_shared(block),
+            kind,
         )

@@ -34,11 +34,11 @@ def test_a_later_belief_takes_the_place_of_an_earlier_one():
 
 @pytest.mark.parametrize(("ttl", "minutes"), [("5m", 7), ("1h", 62)])
 def test_each_use_prolongs_an_entry_by_its_own_ttl(ttl, minutes):
-    assert entry(ttl=ttl).used(AT + 2 * MINUTE).expires == AT + minutes * MINUTE
+    assert entry(ttl=ttl).used(AT + 2 * MINUTE, 1_000).expires == AT + minutes * MINUTE
 
 
 def test_a_use_never_shortens_a_life():
-    assert entry().used(AT - 10 * MINUTE) == entry()
+    assert entry().used(AT - 10 * MINUTE, entry().tokens) == entry()
 
 
 def test_the_memory_is_bounded_and_lets_the_longest_unused_go():

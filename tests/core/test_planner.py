@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from convcache import Policy
 from convcache.core.blocks import breakpoint_ttl, unmarked
 from convcache.core.clock import CacheClock
+from convcache.core.key import FIELDS
 from convcache.core.ledger import Ledger
 from convcache.core.planner import Landmarks, Plan
 from convcache.core.prompt import Prompt
@@ -102,6 +103,31 @@ def test_a_prompt_that_grows_reads_only_what_is_new():
     grown = Prompt.of({**chat(), "messages": messages.plus(chat()["messages"])}, grown_from=earlier)
 
     assert all(old is new for old, new in zip(earlier.nodes, grown.nodes, strict=False))
+
+
+CHANGES = {
+    "model": "claude-haiku-4-5",
+    "tools": [{"name": "other", "input_schema": {"type": "object"}}],
+    "system": "Another one.",
+    "context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]},
+    "workspace_id": "wrkspc_1",
+    "inference_geo": "us",
+    "mcp_servers": [{"type": "url", "name": "docs", "url": "https://docs.example"}],
+    "speed": "fast",
+    "container": {"skills": [{"type": "anthropic", "skill_id": "pdf"}]},
+    "tool_choice": {"type": "any"},
+    "thinking": {"type": "enabled", "budget_tokens": 2_000},
+    "output_config": {"effort": "low"},
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_prompt_that_grows_notices_a_change_of_what_is_not_said(name):
+    request = {**chat(), "messages": Messages(chat()["messages"])}
+    earlier, now = Prompt.of(request), {**request, name: CHANGES[name]}
+
+    assert Prompt.of(now, grown_from=earlier) == Prompt.of(now)
+    assert Prompt.of(now, grown_from=earlier).changed(earlier.fields)
 
 
 def test_where_thinking_is_dropped_only_the_last_loop_is_read_again():
