@@ -209,7 +209,7 @@ class Books:
             known: How many messages are the same in both, where that was found out.
             is_followed: Whether the next request of its conversation has to be known by what was said.
         """
-        if is_off() or _refusal(request) in self.scope.refused:
+        if is_off() or (self.scope.refused and _refusal(request) in self.scope.refused):
             return None
         with self.failing_open("planning"):
             return Prompt.of(

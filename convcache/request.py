@@ -244,9 +244,9 @@ def check_route(request: Mapping[str, Any]) -> None:
     Raises:
         TypeError: One of them is given without `betas`.
     """
-    for name in sorted(ONLY_WITH_BETAS & request.keys()):
-        if not is_beta(request):
-            raise TypeError(f"{name} needs betas=[...] to name the beta it belongs to")
+    if not ONLY_WITH_BETAS.isdisjoint(request) and not is_beta(request):
+        name = min(ONLY_WITH_BETAS & request.keys())
+        raise TypeError(f"{name} needs betas=[...] to name the beta it belongs to")
 
 
 def as_sent(request: dict[str, Any]) -> dict[str, Any] | None:

@@ -67,7 +67,7 @@ class ConversationState:
         self._prompt: Prompt | None = None
         self._head: Head | None = None
         self.pauses = Pauses(books, keeper)
-        self._busy, self._booking = Lock(), Lock()
+        self._alone, self._booking = _Alone(), Lock()
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -97,12 +97,12 @@ class ConversationState:
 
     def append(self, items: Iterable[object]) -> None:
         """Stage messages or blocks."""
-        with self._alone():
+        with self._alone:
             self._stage(self.transcript.append(*plain(items)))
 
     def note(self, text: str) -> None:
         """Stage a note to the model."""
-        with self._alone():
+        with self._alone:
             self._stage(self.transcript.aside({"type": "text", "text": text}))
 
     def _stage(self, transcript: Transcript) -> None:
@@ -110,7 +110,7 @@ class ConversationState:
 
     def update(self, options: Mapping[str, Any]) -> None:
         """Change fields of all later turns."""
-        with self._alone():
+        with self._alone:
             self._fields = self._fields.updated(options)
             if are_of_the_key(options):
                 self.pauses.give_up()
@@ -136,7 +136,7 @@ class ConversationState:
     def _change_tools(self, fields: Fields, blocks: Iterable[dict[str, Any]]) -> None:
         """By blocks in the next message, where the model takes them, so that the cached prompt stays as it is; else by
         another list of tools. Where it has had none in the prompt, the first block would cost as much."""
-        with self._alone():
+        with self._alone:
             if self._fields.takes_system and self._fields.has_shown_tools:
                 self._stage(self.transcript.aside(*blocks))
             else:
@@ -149,12 +149,12 @@ class ConversationState:
 
     def pin(self) -> None:
         """Keep a breakpoint at the end of the last kept turn."""
-        with self._alone():
+        with self._alone:
             self._history = self._history.pinned()
 
     def rewind(self, turns: int) -> None:
         """Forget the last turns."""
-        with self._alone():
+        with self._alone:
             self._history = self._history.rewound(turns)
             self.pauses.give_up()
 
@@ -164,14 +164,14 @@ class ConversationState:
         fork = object.__new__(type(self))
         fork.__dict__.update(self.__dict__)
         fork._ledger = attrs.evolve(self._ledger, total=Usage(), costs=Costs())
-        fork._busy, fork._booking = Lock(), Lock()
+        fork._alone, fork._booking = _Alone(), Lock()
         fork.pauses = self.pauses.fork()
         return fork
 
     def edit(self, change: Change, when: When) -> Edit:
         """Change the history, now or when it costs less."""
         check_when(when)
-        with self._alone():
+        with self._alone:
             proposal = Proposal.of(change, when, self.transcript, self._outlook)
             return self._make(proposal) if self._is_due(proposal) else self._postpone(proposal)
 
@@ -219,7 +219,7 @@ class ConversationState:
         self, content: object, options: Mapping[str, Any], *, context: object = None, final: bool = False
     ) -> Iterator[Pending]:
         """A turn, from its request to its end. What is not kept in between leaves no trace in the history."""
-        with self._alone():
+        with self._alone:
             request = self.request(content, options, context=context)
             if self._make_edits():
                 request = self.request(content, options, context=context)
@@ -394,7 +394,7 @@ class ConversationState:
         self, content: object, options: Mapping[str, Any], *, context: object = None
     ) -> dict[str, Any]:
         """The request that a loop of somebody else's begins with, which sends the history itself from there on."""
-        with self._alone():
+        with self._alone:
             self._make_edits()
             return self.request(content, options, context=context)
 
@@ -404,7 +404,7 @@ class ConversationState:
         Raises:
             TurnInProgressError: The conversation has gone on besides the loop, which knows nothing of that.
         """
-        with self._alone():
+        with self._alone:
             if self.transcript is not since:
                 raise TurnInProgressError
             transcript = since.followed(request["messages"])
@@ -415,7 +415,7 @@ class ConversationState:
 
     def ended(self, pending: Pending, *, reply: Reply | None = None, bill: Bill | None = None) -> Transcript:
         """The end of such a turn: with its whole reply, or with what it was billed until nobody read on."""
-        with self._alone():
+        with self._alone:
             if reply is not None and pending.base is self.transcript:
                 self.answered(pending, reply)
             elif reply is not None:
@@ -460,7 +460,7 @@ class ConversationState:
     @contextmanager
     def prewarming(self) -> Iterator[Pending]:
         """A request that writes what will not change, and a placeholder that nobody reads."""
-        with self._alone():
+        with self._alone:
             messages = self.transcript.sent.plus([PLACEHOLDER])
             request = repeated({**self.request(".", {}), "messages": messages})
             if not can_be_repeated(request):
@@ -480,11 +480,16 @@ class ConversationState:
         with self._books.failing_open("planning"):
             self._ledger = self._books.measured(self._ledger, as_sent(request) or request, tokens)
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        if not self._busy.acquire(blocking=False):
+
+class _Alone:
+    """A place where one is at a time, and nobody waits for it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
             raise TurnInProgressError
-        try:
-            yield
-        finally:
-            self._busy.release()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()

@@ -5,8 +5,8 @@ cache"). Values are normalised: a default that is spelled out is the same as one
 """
 
 import json
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal, get_args
 
 import attrs
 
@@ -101,8 +101,13 @@ def toggles(outline: Outline) -> dict[str, Any]:
 
 def salt(section: Section, values: Mapping[str, Any]) -> bytes:
     """The values that are mixed in before a section, as bytes."""
-    mixed = [values[parameter.name] for parameter in PARAMETERS if parameter.section == section]
-    return _encoder.encode(mixed).encode()
+    return _encoder.encode([values[name] for name in _NAMES[section]]).encode()
+
+
+_NAMES: Final[Mapping[Section, Sequence[str]]] = {
+    section: [parameter.name for parameter in PARAMETERS if parameter.section == section]
+    for section in get_args(Section)
+}
 
 
 _encoder: Final = json.JSONEncoder(separators=(",", ":"), default=str)

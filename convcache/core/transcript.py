@@ -228,7 +228,7 @@ class Transcript:
         that got no answer, or were not sent, go with the next turn."""
         blocks = [_encodable(block) for block in reply if not is_empty_text(block)]
         answer = ({"role": "assistant", "content": blocks},) if blocks else ()
-        said = asked.since(len(self.sent))
+        said = asked.since(len(self.messages) - self.start)
         asides = () if said else self.staged.asides
         if not blocks:
             said, asides = said.first(_spoken(said)), (*asides, *_asides(said))
