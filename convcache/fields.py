@@ -21,10 +21,14 @@ class Fields:
     Attributes:
         values: By name, as plain JSON. What is `None` is not sent.
         runnable: Those of the tools that the SDK can run, by their names.
+        sent: Those of the values that are sent.
     """
 
     values: Mapping[str, Any]
     runnable: Mapping[str, Any]
+    sent: Mapping[str, Any] = attrs.field(
+        init=False, default=attrs.Factory(lambda self: given(self.values), takes_self=True)
+    )
 
     @classmethod
     def of(cls, fields: Mapping[str, Any], options: Mapping[str, Any]) -> Self:
@@ -70,8 +74,8 @@ class Fields:
         return attrs.evolve(self, values={**self.values, "tools": kept})
 
     def for_turn(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of a turn that has these options for itself."""
-        return {**self.values, **checked(options, TurnOptions)}
+        """What is sent in a turn that has these options for itself."""
+        return given({**self.values, **checked(options, TurnOptions)}) if options else {**self.sent}
 
     def to_run(self, tools: Iterable[Any], added: Iterable[str]) -> list[Any]:
         """The tools of a request and those that came in by the way, as what the SDK can run where it can."""
@@ -80,16 +84,16 @@ class Fields:
 
     def share_key_with(self, request: Mapping[str, Any]) -> bool:
         """Whether a prompt sent with these fields begins with that of a request, as far as fields make the key."""
-        return not any(
-            request.get(name) != value
-            for name, value in self.values.items()
-            if name not in _OF_NO_KEY and is_given(name, value)
-        ) and not (request.keys() - self.values.keys() - _OF_NO_KEY)
+        return _of_the_key(request) == _of_the_key(self.sent)
 
 
 def are_of_the_key(names: Iterable[str]) -> bool:
     """Whether one of these fields is part of the cache's key."""
     return not _OF_NO_KEY.issuperset(names)
+
+
+def _of_the_key(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in _OF_NO_KEY}
 
 
 def given(fields: Mapping[str, Any]) -> dict[str, Any]:

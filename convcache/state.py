@@ -25,7 +25,7 @@ from convcache.core.transcript import Transcript
 from convcache.core.usage import Bill, Costs, Usage
 from convcache.editing import Proposal, Waiting, check_when
 from convcache.errors import InvalidationRefusedError, SystemMessagesRefusedError, TurnInProgressError
-from convcache.fields import Fields, are_of_the_key, given
+from convcache.fields import Fields, are_of_the_key
 from convcache.gate import Gate, Leader
 from convcache.history import History
 from convcache.keeper import AsyncKeeper, Keeper
@@ -207,7 +207,7 @@ class ConversationState:
 
     def _outlook(self, transcript: Transcript) -> Plan | None:
         """How a request that says nothing new would be planned for a history."""
-        seen = as_sent(given({**self._fields.values, "messages": transcript.sent}))
+        seen = as_sent({**self._fields.sent, "messages": transcript.sent})
         prompt = None if seen is None or not transcript.sent else self._books.prompt(seen, self._ledger)
         if prompt is None or seen is None:
             return None
@@ -233,17 +233,16 @@ class ConversationState:
         self, content: object, options: Mapping[str, Any], *, context: object = None
     ) -> dict[str, Any]:
         """The next request, without breakpoints of ours."""
-        fields = self._fields.for_turn(options)
-        row = model(fields["model"])
+        request = self._fields.for_turn(options)
+        row = model(request["model"])
         if self.transcript.needs_system and row.prices is not None and not row.takes_system:
-            raise SystemMessagesRefusedError(fields["model"])
+            raise SystemMessagesRefusedError(request["model"])
         messages = self.transcript.asked(
             plain(content),
             plain(context),
             takes_system=row.takes_system,
-            clears=row.takes_system and platform(fields["model"]) == "claude",
+            clears=row.takes_system and platform(request["model"]) == "claude",
         )
-        request = given(fields)
         check_route(request)
         betas = self._betas | needed_betas(messages.since(len(self.transcript.sent)))
         return with_betas({**request, "messages": messages}, betas)

@@ -199,7 +199,7 @@ class Transcript:
             staged = staged.with_asides(takes_system=takes_system)
         if told and clears and follows_user:
             staged = staged.with_cleared(told)
-        ask, before = staged.messages, self.messages[-1:]
+        ask, before = staged.messages, (self.messages[-1],) if self.messages else ()
         if len(self.messages) - self.start + len(ask) > MAX_MESSAGES:
             raise TooManyMessagesError(MAX_MESSAGES)
         _check_tool_results(before, ask)

@@ -345,6 +345,7 @@ USELESS = {
     "a rewind": lambda chat: chat.rewind(),
     "an edit": lambda chat: chat.edit(list, when="now"),
     "another model for one turn": lambda chat: chat.send("once", model="claude-opus-4-8"),
+    "tools for one turn": lambda chat: chat.send("once", tools=[TOOL]),
     "the last turn": lambda chat: chat.send("bye", final=True),
 }
 
