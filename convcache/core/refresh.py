@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
+from math import inf
 from typing import Final, Literal, NamedTuple
 
 import attrs
@@ -279,9 +280,12 @@ class _Course:
         """The cheaper way to stay warm at a deadline, and what everything from there on costs with it."""
         if self.is_hour:
             return "keep_alive", self._renewed(age)
-        kept = self._kept(age, self._most_keep_alives)
-        upgraded = self._upgraded(age)
-        return ("upgrade", upgraded) if upgraded < kept else ("keep_alive", kept)
+        read, deadline = self.prices.read * self.tokens, age + _FIVE - self.margin
+        upgraded, still = self._upgraded(age), self._still(age, deadline)
+        hour_ends = age + _HOUR if self.hour_tokens else 0.0
+        least = upgraded / still if still > 0.0 else inf
+        kept = self._best(deadline, self._most_keep_alives - 1, hour_ends, least)
+        return ("keep_alive", read + still * kept) if kept < least else ("upgrade", read + upgraded)
 
     def lapsed(self, age: float, ends: float, hour_ends: float) -> float:
         """Letting go of an entry that ends then; a shorter prefix may be held for longer."""
@@ -307,40 +311,63 @@ class _Course:
         """After so many, more has been paid than a rewrite costs."""
         return int(self.prices.loss / self.prices.read) + 1
 
-    def _best(self, age: float, keep_alives: int, hour_ends: float) -> float:
-        lapsed = self.lapsed(age, age + self.margin, hour_ends)
-        if lapsed <= self.prices.read * self.tokens or age > self.longest:
-            return lapsed
-        kept = self._kept(age, keep_alives) if keep_alives else lapsed
-        return min(lapsed, kept, self._upgraded(age))
-
-    def _kept(self, age: float, keep_alives: int) -> float:
-        deadline = age + _FIVE - self.margin
-        hour_ends = age + _HOUR if self.hour_tokens else 0.0
-        return self.prices.read * self.tokens + self._still(age, deadline) * self._best(
-            deadline, keep_alives - 1, hour_ends
-        )
+    def _best(self, age: float, keep_alives: int, hour_ends: float, best: float = inf) -> float:
+        """From a deadline on: up to so many keep-alives, and then an upgrade or nothing; what is no better than the best
+        that is known already is not looked into."""
+        read, paid, chance = self.prices.read * self.tokens, 0.0, 1.0
+        for left in range(keep_alives, -1, -1):
+            lapsed = self.lapsed(age, age + self.margin, hour_ends)
+            best = min(best, paid + chance * lapsed)
+            paid += chance * read
+            if lapsed <= read or age > self.longest or paid - chance * self._most_spared >= best:
+                break
+            best = min(best, paid + chance * self._upgraded(age))
+            if left:
+                hour_ends = age + _HOUR if self.hour_tokens else 0.0
+                chance *= self._still(age, age + _FIVE - self.margin)
+                age += _FIVE - self.margin
+        return best
 
     def _upgraded(self, age: float) -> float:
+        """What follows an upgrade, and its write; the read before it not counted."""
         if self.reply is None:
-            return float("inf")
-        paid = self.prices.read * self.tokens + self.prices.write_1h * self.reply
-        return paid + self._for_an_hour(age, spared=self.reply)
+            return inf
+        written = self.prices.write_1h * self.reply - self._spared(age, self.reply)
+        return written + self._after_an_hour(age)
+
+    @property
+    def _most_spared(self) -> float:
+        """What hours can spare at most, by the reply that is written already."""
+        return self.prices.loss * (self.reply or 0)
 
     def _best_hour(self, age: float) -> float:
-        lapsed = self.lapsed(age, age + self.margin, 0.0)
-        least = self.prices.read * self.tokens - self.prices.loss * (self.reply or 0)
-        return lapsed if lapsed <= least or age > self.longest else min(lapsed, self._renewed(age))
+        """From the end of an hour on: some more of them, and then nothing."""
+        paid, chance, best = 0.0, 1.0, inf
+        while paid - chance * self._most_spared < best:
+            lapsed = self.lapsed(age, age + self.margin, 0.0)
+            best = min(best, paid + chance * lapsed)
+            if lapsed <= self.prices.read * self.tokens - self._most_spared or age > self.longest:
+                break
+            paid += chance * self._renewal(age)
+            chance *= self._still(age, age + _HOUR - self.margin)
+            age += _HOUR - self.margin
+        return best
 
     def _renewed(self, age: float) -> float:
-        reply = self.reply or 0
-        return self.prices.read * (self.tokens + reply) + self._for_an_hour(age, spared=reply)
+        return self._renewal(age) + self._after_an_hour(age)
 
-    def _for_an_hour(self, age: float, *, spared: int) -> float:
-        """From an age on at which an hour begins, in which the next request need not write the reply."""
+    def _renewal(self, age: float) -> float:
+        """Another hour by itself."""
+        reply = self.reply or 0
+        return self.prices.read * (self.tokens + reply) - self._spared(age, reply)
+
+    def _after_an_hour(self, age: float) -> float:
         deadline = age + _HOUR - self.margin
-        warm = 1.0 - self._still(age, age + _HOUR)
-        return self._still(age, deadline) * self._best_hour(deadline) - self.prices.loss * spared * warm
+        return self._still(age, deadline) * self._best_hour(deadline)
+
+    def _spared(self, age: float, reply: int) -> float:
+        """Who comes within the hour that begins then need not write the reply."""
+        return self.prices.loss * reply * (1.0 - self._still(age, age + _HOUR))
 
     def _still(self, age: float, later: float) -> float:
         still = self.gaps.outlast(age)
