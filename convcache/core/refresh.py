@@ -153,7 +153,7 @@ def decide(idle: Idle, gaps: Gaps, prices: Prices, *, at: datetime, caution: Cau
     saving = Decimal(lapsing - cost) * prices.input / _MILLION
     if action == "upgrade":
         price += (idle.reply or 0) * prices.write_1h / _MILLION
-    if saving <= max(caution.min_saving, price * Decimal(caution.min_gain)):
+    if saving <= caution.min_saving or float(saving) <= caution.min_gain * float(price):
         return LAPSE
     return Decision(action=action, due=due, cost=price, saving=saving)
 
@@ -289,12 +289,14 @@ class _Course:
 
     def lapsed(self, age: float, ends: float, hour_ends: float) -> float:
         """Letting go of an entry that ends then; a shorter prefix may be held for longer."""
-        outlast = self.gaps.outlast
-        still, late = outlast(age), outlast(ends)
-        if still <= 0.0:
-            return 0.0
-        spared = self.hour_tokens * (late - outlast(hour_ends)) if hour_ends > ends else 0.0
-        return self.prices.loss * (self.tokens * (late - self.gaps.gone) - spared) / still
+        still = self.gaps.outlast(age)
+        return self._lost(ends, hour_ends) / still if still > 0.0 else 0.0
+
+    def _lost(self, ends: float, hour_ends: float) -> float:
+        """The same, times the chance to be still idle."""
+        late = self.gaps.outlast(ends)
+        spared = self.hour_tokens * (late - self.gaps.outlast(hour_ends)) if hour_ends > ends else 0.0
+        return self.prices.loss * (self.tokens * (late - self.gaps.gone) - spared)
 
     def idling(self, ttl: Ttl) -> float:
         """All that is still to come when a request with this lifetime has just started."""
@@ -314,18 +316,19 @@ class _Course:
     def _best(self, age: float, keep_alives: int, hour_ends: float, best: float = inf) -> float:
         """From a deadline on: up to so many keep-alives, and then an upgrade or nothing; what is no better than the best
         that is known already is not looked into."""
-        read, paid, chance = self.prices.read * self.tokens, 0.0, 1.0
+        read, paid = self.prices.read * self.tokens, 0.0
+        still = first = self.gaps.outlast(age)
         for left in range(keep_alives, -1, -1):
-            lapsed = self.lapsed(age, age + self.margin, hour_ends)
-            best = min(best, paid + chance * lapsed)
-            paid += chance * read
-            if lapsed <= read or age > self.longest or paid - chance * self._most_spared >= best:
+            lost = self._lost(age + self.margin, hour_ends)
+            best = min(best, (paid + lost) / first if first > 0.0 else 0.0)
+            paid += still * read
+            if lost <= still * read or age > self.longest or paid - still * self._most_spared >= best * first:
                 break
-            best = min(best, paid + chance * self._upgraded(age))
+            best = min(best, (paid + still * self._upgraded(age)) / first)
             if left:
                 hour_ends = age + _HOUR if self.hour_tokens else 0.0
-                chance *= self._still(age, age + _FIVE - self.margin)
                 age += _FIVE - self.margin
+                still = self.gaps.outlast(age)
         return best
 
     def _upgraded(self, age: float) -> float:

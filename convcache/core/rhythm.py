@@ -8,6 +8,7 @@ only, so the chance that there is no next request at all needs no special case. 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from functools import lru_cache
 from itertools import accumulate, pairwise
 from math import log
 from operator import mul
@@ -109,6 +110,15 @@ _NONE: Final = Tally()
 _NEVER: Final = (0.0,) * _BINS
 
 
+@lru_cache(1024)
+def _where(seconds: float) -> tuple[int, float]:
+    """The bin that a time is in, and which part of it has passed by then. Deadlines are at the same few times."""
+    place = bisect_right(EDGES, seconds)
+    if place in {0, _BINS}:
+        return place, seconds / EDGES[0]
+    return place, log(seconds / _STARTS[place]) / _WIDTHS[place]
+
+
 @attrs.frozen
 class Gaps:
     """How long a conversation stays idle, as a distribution.
@@ -121,15 +131,13 @@ class Gaps:
 
     def outlast(self, seconds: float) -> float:
         """The chance of being idle for longer than this."""
-        place = bisect_right(EDGES, seconds)
+        place, part = _where(seconds)
         if place >= _BINS:
             return self.survival[-1]
         before = self.survival[place - 1] if place else 1.0
         after = self.survival[place]
         if before <= 0.0 or after >= before:
             return after
-        start = _STARTS[place]
-        part = log(seconds / start) / _WIDTHS[place] if place else seconds / EDGES[0]
         return float(before * (after / before) ** part)
 
     @property
@@ -184,12 +192,11 @@ class Rhythm:
                 is blended in with what is believed without it; their priors do not count.
         """
         seen, prior = self.tallies.get(moment, _NONE), self.prior.get(moment, _NEVER)
-        pace = _pace(seen, prior)
-        hazards = _blended(seen, [pace * chance for chance in prior], PRIOR_WEIGHT)
+        hazards = _blended(seen, prior, PRIOR_WEIGHT, PRIOR_WEIGHT * _pace(seen, prior))
         for rhythm in closer:
             if moment in rhythm.tallies:
-                hazards = _blended(rhythm.tallies[moment], hazards, OWN_WEIGHT)
-        return Gaps(tuple(accumulate((1.0 - hazard for hazard in hazards), mul)))
+                hazards = _blended(rhythm.tallies[moment], hazards, OWN_WEIGHT, OWN_WEIGHT)
+        return Gaps(tuple(accumulate([1.0 - hazard for hazard in hazards], mul)))
 
     def knows(self, moment: Moment) -> bool:
         """Whether enough gaps after a moment were seen to rely on more than the prior."""
@@ -244,14 +251,15 @@ class Rhythm:
         )
 
 
-def _blended(seen: Tally, believed: Iterable[float], weight: float) -> list[float]:
-    """The chance of each bin to end a gap, after some were seen."""
+def _blended(seen: Tally, believed: Iterable[float], weight: float, came: float) -> list[float]:
+    """The chance of each bin to end a gap, after some were seen. What is believed weighs as much as so many gaps, and
+    ends as so many would."""
     bins = zip(seen.came, seen.idle, believed, strict=True)
-    return [(came + weight * chance) / (idle + weight) for came, idle, chance in bins]
+    return [(ended + came * chance) / (idle + weight) for ended, idle, chance in bins]
 
 
 def _pace(seen: Tally, prior: tuple[float, ...]) -> float:
     """How many have come of those whom the prior foresaw: who comes back seldom in the first minutes does so later on,
     too. Those who come back fast say nothing of those who do not, so it is never more than all."""
-    foreseen = sum(idle * chance for idle, chance in zip(seen.idle, prior, strict=True))
+    foreseen: float = sum(map(mul, seen.idle, prior))
     return min(1.0, (sum(seen.came) + PACE_WEIGHT) / (foreseen + PACE_WEIGHT))
