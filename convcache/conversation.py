@@ -144,7 +144,7 @@ class _BaseConversation(Generic[ClientT, KeeperT]):
             clock: Gives the time as an aware datetime.
             count: Counts the tokens of a block, given as JSON; without it they are estimated from what was billed.
             on_event: Told of what happened (`convcache.core.events`); the default logs it.
-            in_bytes: Whether a history of 100 messages or more goes to the SDK as bytes that are kept, instead of
+            in_bytes: Whether a history of 40 messages or more goes to the SDK as bytes that are kept, instead of
                 JSON that the SDK copies and writes again in every turn. What reaches the API is the same. With a
                 client whose platform, middleware or traces need the JSON, it goes as JSON anyway.
             **request: Other fields of `messages.create`, for every turn. With `betas`, requests go by

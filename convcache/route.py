@@ -26,8 +26,9 @@ from convcache.core.blocks import as_bytes
 from convcache.core.wire import Written, field, in_json
 from convcache.taps import derived
 
-LONG: Final = 100
-"""Messages from which on a history goes as bytes; what is saved before is less than a millisecond."""
+LONG: Final = 40
+"""Messages from which on a history goes as bytes; what that saves before is little, and a short chat never pays back what
+the first such request costs besides."""
 
 # The first and the last rewrite the body, the one between moves a header into it.
 _REWRITES_THE_BODY: Final = (

@@ -247,7 +247,7 @@ def test_our_own_middleware_lets_bytes_pass(api):
 
 def test_a_short_history_goes_as_json(api):
     watching = Watching()
-    chat = conversation(api.client(middleware=[watching]), messages=HISTORY[4:100])
+    chat = conversation(api.client(middleware=[watching]), messages=HISTORY[4:40])
     for _ in range(3):
         chat.send("and?")
 
