@@ -6,9 +6,9 @@ open is remembered besides, the order of keys and whether a number is 1, 1.0 or 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from itertools import accumulate, compress, islice, takewhile
 from operator import eq
+from sys import getsizeof
 from typing import Any, Final
 
 import attrs
@@ -23,6 +23,9 @@ Form = tuple[Path, Callable[[Any], Any], Any]
 """A value in a message that others are equal to without being the same, what tells them apart, and what it tells: the
 order of an object's keys, the types of what a list or an object holds, the sign of a zero."""
 
+Forms = tuple[Form, ...]
+"""Those of a message."""
+
 _UNKNOWN: Final = object()
 
 _PLAIN: Final = frozenset({str, dict, list, type(None)})
@@ -31,8 +34,17 @@ _PLAIN: Final = frozenset({str, dict, list, type(None)})
 _BYTES: Final = 200
 """What a container or a form takes."""
 
+_PLACE: Final = 8
+"""What a place in a container takes."""
+
 _FEW: Final = 8
 """Fewer forms than this has a message of a common shape."""
+
+_SHORT: Final = 300
+"""Characters in the keys of a common shape, at most: longer ones may be keyed by what somebody wrote."""
+
+_SHAPES: Final = 64
+"""Common shapes that are remembered."""
 
 
 @attrs.frozen
@@ -43,11 +55,13 @@ class Seen:
         items: A copy of each. In the place of what is not JSON stands what nothing is equal to.
         forms: The forms that are looked for in each.
         sizes: How many bytes are kept, up to the end of each.
+        shapes: Forms that many messages have. All that grew from one another share them.
     """
 
     items: Growing[Any] = attrs.field(factory=Growing, repr=False)
-    forms: Growing[tuple[Form, ...]] = attrs.field(factory=Growing, repr=False)
+    forms: Growing[Forms] = attrs.field(factory=Growing, repr=False)
     sizes: Growing[int] = attrs.field(factory=Growing, repr=False)
+    shapes: dict[Forms, Forms] = attrs.field(factory=dict, eq=False, repr=False)
 
     def begins(self, messages: Sequence[Any]) -> int:
         """How many messages others begin with that are the same."""
@@ -67,8 +81,9 @@ class Seen:
         sizes = accumulate((copy.size for copy in copies), initial=self.sizes[known - 1] if known else 0)
         return Seen(
             self.items.first(known).plus(copy.item for copy in copies),
-            self.forms.first(known).plus(copy.told for copy in copies),
+            self.forms.first(known).plus(_shared(tuple(copy.forms), self.shapes) for copy in copies),
             self.sizes.first(known).plus(islice(sizes, 1, None)),
+            self.shapes,
         )
 
     @property
@@ -81,7 +96,7 @@ def _count(are_equal: Iterable[bool]) -> int:
     return sum(1 for _ in takewhile(bool, are_equal))
 
 
-def _written_alike(messages: Sequence[Any], forms: Sequence[tuple[Form, ...]]) -> int:
+def _written_alike(messages: Sequence[Any], forms: Sequence[Forms]) -> int:
     """How many of these messages have these forms."""
     for at in compress(range(len(messages)), forms):
         for path, look, told in forms[at]:
@@ -102,17 +117,13 @@ class _Copy:
         self.size, self.forms = 0, list[Form]()
         self.item = self._copied(message, ())
 
-    @property
-    def told(self) -> tuple[Form, ...]:
-        """The forms in it."""
-        forms = tuple(self.forms)
-        return _same(forms) if len(forms) < _FEW else forms
-
     def _copied(self, value: Any, path: Path) -> Any:
         if isinstance(value, str):
-            self.size += len(value)
-            return value
+            text = str.__str__(value)  # not what a subclass says
+            self.size += getsizeof(text)
+            return text
         if value is None:
+            self.size += _PLACE
             return value
         self.size += _BYTES
         if isinstance(value, (dict, Mapping)) and {str}.issuperset(map(type, value)):
@@ -120,6 +131,7 @@ class _Copy:
                 self._found(path, tuple, value)
             if not _PLAIN.issuperset(map(type, value.values())):
                 self._found(path, _types, value)
+            self.size += sum(map(getsizeof, value))
             return {key: self._copied(item, (*path, key)) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             if not _PLAIN.issuperset(map(type, value)):
@@ -130,8 +142,9 @@ class _Copy:
         return value if isinstance(value, (int, float)) else _UNKNOWN
 
     def _found(self, path: Path, look: Callable[[Any], Any], value: Any) -> None:
-        self.size += _BYTES
-        self.forms.append((path, look, look(value)))
+        told = look(value)
+        self.size += _BYTES + _PLACE * len(told)
+        self.forms.append((path, look, told))
 
 
 def _is_ordered(value: Json, path: Path) -> bool:
@@ -142,10 +155,18 @@ def _is_ordered(value: Json, path: Path) -> bool:
 
 
 def _types(value: Any) -> tuple[type, ...]:
-    return tuple(map(type, value.values() if isinstance(value, (dict, Mapping)) else value))
+    items = value.values() if isinstance(value, (dict, Mapping)) else value
+    return tuple(str if isinstance(item, str) else type(item) for item in items)
 
 
-@lru_cache(1024)
-def _same(forms: tuple[Form, ...]) -> tuple[Form, ...]:
+def _shared(forms: Forms, shapes: dict[Forms, Forms]) -> Forms:
     """One object for the many that are alike: most messages of a history have one of a few shapes."""
-    return forms
+    if not forms or len(forms) >= _FEW or sum(map(_length, forms)) > _SHORT:
+        return forms
+    return shapes.setdefault(forms, forms) if len(shapes) < _SHAPES else shapes.get(forms, forms)
+
+
+def _length(form: Form) -> int:
+    """How many characters are in the keys that a form names."""
+    path, _, told = form
+    return sum(len(key) for key in (*path, *told) if isinstance(key, str))

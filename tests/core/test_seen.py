@@ -175,7 +175,22 @@ def test_strings_of_a_kind_of_their_own_are_told():
 
     message = {"role": Role.USER, "content": "hello"}
 
-    assert begun([message], [{**message}]) == 1
+    plain = {"role": "user", "content": "hello"}
+
+    assert begun([message], [{**message}]) == begun([message], [plain]) == begun([plain], [message]) == 1
+
+
+def test_a_text_of_a_kind_of_its_own_is_kept_as_plain_text():
+    class Words(str):
+        __slots__ = ()
+
+        def __str__(self) -> str:
+            return "what json never writes"
+
+    (message,) = Seen().grown([{"role": "user", "content": [text(Words("hello"))]}], 0).items
+
+    assert type(message["content"][0]["text"]) is str
+    assert message == {"role": "user", "content": [text("hello")]}
 
 
 def test_texts_are_shared_with_the_caller_and_containers_are_not():
@@ -192,6 +207,62 @@ def test_texts_are_shared_with_the_caller_and_containers_are_not():
 def test_it_knows_how_much_it_holds_and_shows_none_of_it():
     seen = Seen().grown([{"role": "user", "content": "a secret " * 100}, *history(3)], 0)
 
-    assert 900 < seen.size < 4_000
+    assert 900 < seen.size < 5_000
     assert seen.size > seen.grown(history(1), 1).size
     assert "secret" not in repr(seen)
+
+
+def given_to_a_tool(input_: Any) -> list[Any]:
+    return [{"role": "assistant", "content": [{**call("a"), "input": input_}]}]
+
+
+@pytest.mark.parametrize(
+    ("messages", "least"),
+    [
+        (given_to_a_tool({"key " * 10_000: 1}), 40_000),
+        (given_to_a_tool({"outer " * 10_000: {"inner " * 10_000: "x"}}), 120_000),
+        (given_to_a_tool({str(n): "" for n in range(1_000)}), 60_000),
+        (given_to_a_tool({"a": [None] * 10_000}), 80_000),
+        ([{"role": "user", "content": "深" * 10_000}], 20_000),
+        ([{"role": "user", "content": "🙂" * 10_000}], 40_000),
+    ],
+)
+def test_keys_and_wide_characters_are_counted_as_the_memory_they_take(messages, least):
+    assert least < Seen().grown(messages, 0).size < 6 * least
+
+
+def test_forms_that_are_alike_are_shared():
+    seen = Seen().grown([*given_to_a_tool({"a": 1, "b": 2}), *given_to_a_tool({"a": 3, "b": 4})], 0)
+
+    assert (
+        seen.forms[0]
+        is seen.forms[1]
+        is seen.grown([*said()[:2], *given_to_a_tool({"a": 5, "b": 6})], 2).forms[2]
+    )
+
+
+@pytest.mark.parametrize("input_", [{"words " * 100: 1, "b": 2}, {"words " * 100: {"a": 1, "b": 2}}])
+def test_no_long_key_stays_when_its_message_is_gone(input_):
+    messages = given_to_a_tool(input_)
+    (key,) = (key for key in input_ if len(key) > 1)
+    before = sys.getrefcount(key)
+    seen = Seen().grown(messages, 0)
+    assert sys.getrefcount(key) > before
+    seen = seen.grown(history(1), 0)
+
+    assert sys.getrefcount(key) == before
+
+
+def test_nothing_stays_when_all_that_was_seen_is_gone():
+    key = f"what {__name__} asks"
+    messages = given_to_a_tool({key: 1, "b": 2})
+    before = sys.getrefcount(key)
+    Seen().grown(messages, 0)
+
+    assert sys.getrefcount(key) == before
+
+
+def test_only_so_many_shapes_are_remembered():
+    messages = [message for n in range(200) for message in given_to_a_tool({f"a{n}": 1, "b": 2})]
+
+    assert len(Seen().grown(messages, 0).shapes) < 100
