@@ -136,6 +136,11 @@ def _refusal(request: dict[str, Any]) -> str:
     return f"{model_id} in a thread" if request.get("thread") else model_id
 
 
+def _is_tight(plan: Plan, reply: int) -> bool:
+    window = plan.prompt.model.window
+    return window is not None and plan.forecast.prompt + reply > window
+
+
 @attrs.frozen
 class Head:
     """Tools and system of a request that was planned.
@@ -256,9 +261,11 @@ class Books:
             if chosen != landmarks.lifetime:
                 landmarks = attrs.evolve(landmarks, lifetime=chosen)
                 plan = self.planned(request, prompt, ledger, at=at, landmarks=landmarks)
+            if _is_tight(plan, int(request.get("max_tokens") or 0)):
+                plan = attrs.evolve(plan, is_tight=True)
             body = request if self.policy.observing else plan.marked(request)
             if not is_told:
-                self._watch_the_window(plan, ledger, int(request.get("max_tokens") or 0))
+                self._watch_the_window(plan, ledger)
                 self._watch_the_headroom(plan, at)
                 self._watch_for_invalidation(plan, ledger, at, is_certain=is_certain)
             return plan, body
@@ -287,13 +294,11 @@ class Books:
             raise InvalidationRefusedError(lost.changed, lost.tokens, lost.cost)
         self.tell(CacheInvalidated(lost))
 
-    def _watch_the_window(self, plan: Plan, ledger: Ledger, reply: int) -> None:
-        """Tell the first request of a conversation that may not fit."""
-        window, prompt = plan.prompt.model.window, plan.forecast.prompt
-        if window is None or prompt + reply <= window:
-            return
-        if ledger.last is None or ledger.last.forecast + reply <= window:
-            self.tell(ContextNearlyFull(prompt, window))
+    def _watch_the_window(self, plan: Plan, ledger: Ledger) -> None:
+        """Tell a request that may not fit, unless the one before it was told already."""
+        window, was_tight = plan.prompt.model.window, ledger.last is not None and ledger.last.was_tight
+        if window is not None and plan.is_tight and not was_tight:
+            self.tell(ContextNearlyFull(plan.forecast.prompt, window))
 
     def _watch_the_headroom(self, plan: Plan, at: datetime) -> None:
         headroom, counted = self.scope.headroom, plan.forecast.prompt - plan.forecast.read

@@ -79,7 +79,7 @@ class Sent:
         tail: The last block that carried a breakpoint.
         ttl: The TTL asked for there.
         view: What the server left of its messages.
-        forecast: The prompt tokens that were expected of it.
+        was_tight: Whether it was told that it may not fit the context window.
         usage: What was billed for it.
         at: When it started.
     """
@@ -88,7 +88,7 @@ class Sent:
     tail: Node | None
     ttl: Ttl
     view: View
-    forecast: int
+    was_tight: bool
     usage: Usage
     at: datetime
 
@@ -100,7 +100,7 @@ class Sent:
             tail=plan.tail,
             ttl=plan.breakpoints[-1].ttl if plan.breakpoints else "5m",
             view=plan.prompt.view,
-            forecast=plan.forecast.prompt,
+            was_tight=plan.is_tight,
             usage=usage,
             at=at,
         )

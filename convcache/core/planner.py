@@ -70,12 +70,14 @@ class Plan:
         breakpoints: In prompt order; at most four, with TTLs that never rise.
         hit: The node whose entry should be read, if one is believed warm within reach.
         forecast: The prompt tokens that should be read, written and left uncached (`output` is 0).
+        is_tight: Whether the prompt and the longest reply may not fit the model's context window together.
     """
 
     prompt: Prompt
     breakpoints: tuple[Breakpoint, ...]
     hit: int | None
     forecast: Usage
+    is_tight: bool = False
 
     @property
     def tail(self) -> Node | None:

@@ -271,6 +271,36 @@ def test_a_context_window_that_is_nearly_full_is_told_once_before_the_request(op
     assert told.tokens > 170_000
 
 
+def test_a_longer_reply_can_be_what_does_not_fit_the_context_window(opened, events):
+    chat = opened(model="claude-haiku-4-5")
+    chat.send("word " * 150_000)
+    assert not [event for event in events if isinstance(event, ContextNearlyFull)]
+    chat.send("more", max_tokens=16_000)
+    chat.send("more", max_tokens=20_000)
+
+    (told,) = [event for event in events if isinstance(event, ContextNearlyFull)]
+    assert told.tokens + 500 < told.window < told.tokens + 16_000
+
+
+def test_another_model_can_be_what_the_conversation_does_not_fit(opened, events):
+    chat = opened()
+    chat.send("word " * 165_000)
+    assert not [event for event in events if isinstance(event, ContextNearlyFull)]
+    chat.send("more", model="claude-haiku-4-5")
+
+    (told,) = [event for event in events if isinstance(event, ContextNearlyFull)]
+    assert told.window == 200_000 < told.tokens
+
+
+def test_a_full_context_window_is_told_again_after_a_request_that_fits(opened, events):
+    chat = opened(model="claude-haiku-4-5")
+    chat.send("word " * 150_000)
+    for longest in (16_000, 500, 16_000):
+        chat.send("more", max_tokens=longest)
+
+    assert len([event for event in events if isinstance(event, ContextNearlyFull)]) == 2
+
+
 def test_more_messages_than_a_request_holds_are_refused_before_the_network(client, emulator):
     exchange = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     chat = Conversation(client, model=MODEL, max_tokens=5, messages=exchange * 50_000)
