@@ -139,28 +139,41 @@ class Habits:
         then, and not any more once too many did not."""
         return self._rhythm.proof(model).allows(at)
 
+    def holds(self, model: str) -> bool:
+        """Whether upgrades were seen to hold for a model."""
+        return self._rhythm.proof(model).holds
+
     def is_on_trial(self, model: str, upgraded: datetime) -> bool:
         """Whether the upgrade that was sent then is the one that is to tell."""
         return self._rhythm.proof(model).tried == upgraded
 
-    def upgraded(self, model: str, at: datetime) -> None:
-        """An upgrade is being made."""
+    def upgraded(self, model: str, at: datetime) -> bool:
+        """An upgrade is about to be sent; tells whether it may be, now that all others are known."""
         with self._lock:
-            self._rhythm = self._rhythm.with_proof(model, self._rhythm.proof(model).on_trial(at))
+            proof = self._rhythm.proof(model)
+            if not proof.allows(at):
+                return False
+            self._rhythm = self._rhythm.with_proof(model, proof.on_trial(at))
+            return True
 
-    def used(self, model: str, *, upgraded: datetime, last: datetime, at: datetime, held: bool) -> None:
-        """What was upgraded was used again, by a request or a keep-alive.
+    def gave_up(self, model: str, upgraded: datetime) -> None:
+        """The upgrade that was begun then will not tell anything; another one may be tried."""
+        with self._lock:
+            proof = self._rhythm.proof(model)
+            if proof.tried == upgraded:
+                self._rhythm = self._rhythm.with_proof(model, proof.told_nothing())
+
+    def used(self, model: str, *, last: datetime, at: datetime, held: bool) -> bool:
+        """What was upgraded was used again, by a request or a keep-alive; returns whether that tells.
 
         Args:
             model: The model.
-            upgraded: When the upgrade was sent.
             last: When it was used last. Too soon after that it says nothing of the hour, and after it nothing either.
             at: Now.
             held: Whether it was still there.
         """
+        if not tells(last, at):
+            return False
         with self._lock:
-            proof = self._rhythm.proof(model)
-            if tells(last, at):
-                self._rhythm = self._rhythm.with_proof(model, proof.seen(held=held))
-            elif proof.tried == upgraded:
-                self._rhythm = self._rhythm.with_proof(model, proof.told_nothing())
+            self._rhythm = self._rhythm.with_proof(model, self._rhythm.proof(model).seen(held=held))
+        return True

@@ -36,13 +36,11 @@ class History:
         transcript: The messages.
         kept: The turns among them.
         pins: The ends of turns that keep a breakpoint.
-        parting: How many messages forks have in common; `None` if there are none.
     """
 
     transcript: Transcript
     kept: Growing[KeptTurn] = attrs.field(factory=Growing)
     pins: tuple[Node, ...] = ()
-    parting: int | None = None
 
     @property
     def turns(self) -> tuple[Turn, ...]:
@@ -69,10 +67,6 @@ class History:
             raise ValueError("there is nothing to pin: no turn was sent yet whose prompt was cached")
         return attrs.evolve(self, pins=(*self.pins, tail))
 
-    def parted(self) -> Self:
-        """With a border at its end, where forks part."""
-        return attrs.evolve(self, parting=len(self.transcript.messages) or self.parting)
-
     def rewound(self, turns: int) -> Self:
         """Without the last turns.
 
@@ -80,37 +74,34 @@ class History:
             ValueError: There are not that many.
         """
         transcript = self.transcript.rewound(turns)
-        is_before = self.parting is not None and self.parting <= len(transcript.messages)
-        return attrs.evolve(
-            self,
-            transcript=transcript,
-            kept=self.kept.first(len(self.kept) - turns),
-            parting=self.parting if is_before else None,
-        )
+        kept = self.kept.first(len(self.kept) - turns)
+        return attrs.evolve(self, transcript=transcript, kept=kept)
 
     def edited(self, transcript: Transcript) -> Self:
         """With other messages."""
         are_the_same = len(transcript.turns) == len(self.kept)
         kept = self.kept if are_the_same else Growing[KeptTurn]()
-        return attrs.evolve(self, transcript=transcript, kept=kept, parting=None)
+        return attrs.evolve(self, transcript=transcript, kept=kept)
 
     def answered(self, before: Transcript, after: Transcript) -> Self:
         """With a turn more than before, to be booked yet."""
         kept = self.kept.first(len(before.turns))
-        return type(self)(transcript=after, kept=kept, pins=self.pins, parting=self.parting)
+        return type(self)(transcript=after, kept=kept, pins=self.pins)
 
     def booked(self, turn: Turn | None, tail: Node | None) -> Self:
         """With the booking of its last turn."""
         kept = self.kept.plus([KeptTurn(turn, tail)])
-        return type(self)(transcript=self.transcript, kept=kept, pins=self.pins, parting=self.parting)
+        return type(self)(transcript=self.transcript, kept=kept, pins=self.pins)
 
-    def landmarks(self, prompt: Prompt, transcript: Transcript, last: Sent | None) -> Landmarks:
+    def landmarks(
+        self, prompt: Prompt, transcript: Transcript, last: Sent | None, parting: int | None
+    ) -> Landmarks:
         """Where breakpoints should be in a prompt that goes on from a transcript: at the tail of the last turn that is
-        still as it was, and where forks part."""
+        still as it was, and where forks part, after so many messages."""
         tails = (kept.tail for kept in reversed(self.kept) if kept.tail is not None)
         is_another = last is not None and bool(prompt.changed(last.fields))
         anchor = (
             None if is_another else next((tail for tail in tails if prompt.index_of(tail) is not None), None)
         )
-        parting = None if self.parting is None else self.parting - transcript.start
-        return Landmarks(anchor=anchor, pins=self.pins, parting=parting)
+        border = None if parting is None else parting - transcript.start
+        return Landmarks(anchor=anchor, pins=self.pins, parting=border)

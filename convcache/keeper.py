@@ -170,6 +170,9 @@ class _BaseKeeper(Generic[SleeperT]):
             except Exception as error:  # noqa: BLE001 - one of them must not end the work for all
                 self._tell(error)
                 continue
+            if decision.not_before and decision.due is not None and self._clock() < decision.due:
+                heappush(self._heap, (decision.due + self._lead(at), number, reference))
+                continue
             when = None if decision.due is None else self._allowed_at(decision.cost, at)
             if when is None:
                 sleeper.left_to_lapse()

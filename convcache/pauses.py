@@ -98,6 +98,7 @@ class Pauses:
         rest, self._rest = self._rest, None
         if rest is not None:
             rest.is_over = True
+            rest.use(self._books.scope.warm, at)
         self._track = self.habits.came(self._track, at)
         return rest
 
@@ -107,25 +108,32 @@ class Pauses:
             rest.is_over, self._rest = False, rest
             self._tell_keeper()
 
-    def settle(self, rest: Rest | None, bill: Bill, at: datetime) -> None:
+    def settle(self, rest: Rest | None, plan: Plan | None, bill: Bill, at: datetime) -> None:
         """Whether what was spent on keeping the conversation warm has paid, now that its next request is billed."""
         outcome = None if rest is None else rest.outcome(bill.prompt.read, at)
         if rest is None or outcome is None:
             return
         self._books.tell(outcome)
-        self._learn(rest, bill.prompt.read, at)
+        if plan is not None and rest.was_held(plan.forecast.read):
+            self._learn(rest, bill.prompt.read, at)
+        self._give_up(rest)
 
     def _learn(self, rest: Rest, read: int, at: datetime) -> None:
-        """What an upgraded prefix was read of says whether its hour holds."""
+        """What is read of an upgraded prefix, where all of it was looked for, says whether its hour holds."""
         if rest.upgraded is not None:
-            last, held = rest.expires - TTL[rest.ttl], rest.was_held(read)
-            self.habits.used(rest.model, upgraded=rest.upgraded, last=last, at=at, held=held)
+            self.habits.used(rest.model, last=rest.used, at=at, held=rest.was_held(read))
+
+    def _give_up(self, rest: Rest) -> None:
+        """If it was on trial, it will not tell anything."""
+        if rest.upgraded is not None:
+            self.habits.gave_up(rest.model, rest.upgraded)
 
     def give_up(self) -> None:
         """What the conversation holds is of no use any more."""
         rest, self._rest = self._rest, None
         if rest is not None:
             rest.is_over = True
+            self._give_up(rest)
             if rest.sent:
                 self._books.tell(WarmthEnded(rest.sent, rest.spent, Decimal(0)))
 
@@ -151,6 +159,10 @@ class Pauses:
         finally:
             if rest is not None:
                 rest.is_sending = False
+                if rest.trying is not None:
+                    # It failed, or came too late.
+                    self.habits.gave_up(rest.model, rest.trying)
+                    rest.trying = None
 
     def warming(
         self, rest: Rest, transcript: Transcript, ledger: Ledger, prompt: Prompt | None, at: datetime
@@ -161,9 +173,10 @@ class Pauses:
             return None
         request = repeated(rest.request)
         upgrade = self._upgrade(rest, transcript, ledger, prompt, at) if action == "upgrade" else None
-        if upgrade is not None:
+        rest.use(self._books.scope.warm, at)
+        if upgrade is not None and self.habits.upgraded(rest.model, at):
             request, plan = upgrade
-            self.habits.upgraded(rest.model, at)
+            rest.trying = at
         else:
             action, plan = "keep_alive", ledger.repeat(rest.plan, self._books.scope.warm, at=at)
         body = without_top_level_mark(plan.marked(request))
@@ -186,10 +199,14 @@ class Pauses:
         """A keep-alive or an upgrade was answered."""
         rest, pending, is_upgrade = warming.rest, warming.pending, warming.action == "upgrade"
         cost = None if turn is None else turn.costs.paid
-        self._learn(rest, usage.read, pending.began)
+        if not rest.is_over:
+            self._learn(rest, usage.read, pending.began)
+        base = rest.plan.tail
         rest.warmed(usage, cost, pending.began, is_upgrade=is_upgrade)
         if is_upgrade:
             rest.request, rest.plan = pending.request, pending.plan or rest.plan
+            rest.base = None if base is None else base.digest
+            rest.trying = None if not rest.is_over else rest.trying
         if turn is not None:
             self._books.tell(KeptWarm(warming.action, turn))
 

@@ -10,6 +10,7 @@ from convcache.core.blocks import Json, Ttl, as_blocks
 from convcache.core.clock import TTL, CacheClock
 from convcache.core.events import WarmthEnded
 from convcache.core.planner import Plan
+from convcache.core.proof import TELLS_AFTER
 from convcache.core.refresh import LAPSE, Caution, Decision, Idle, decide
 from convcache.core.usage import Usage
 from convcache.habits import Habits, Track
@@ -39,6 +40,9 @@ class Rest:
         hour_tokens: A shorter prefix that is held for an hour.
         hour_expires: When that one lapses.
         upgraded: When it was upgraded, if it was.
+        base: The digest of what was upgraded.
+        trying: When an upgrade was begun that is on its way.
+        used: When what it holds was used last, by anybody.
         is_sending: Whether a keep-alive or an upgrade is on its way.
         is_over: Whether it rests no more: its next request is on its way, or it cannot be kept warm.
     """
@@ -57,6 +61,9 @@ class Rest:
     hour_tokens: int = 0
     hour_expires: datetime | None = None
     upgraded: datetime | None = None
+    base: bytes | None = None
+    trying: datetime | None = None
+    used: datetime = attrs.field(default=attrs.Factory(lambda self: self.started, takes_self=True))
     is_sending: bool = False
     is_over: bool = False
 
@@ -109,26 +116,42 @@ class Rest:
         prices, pause = self.plan.prompt.model.prices, self.track.pause
         if self.is_over or prices is None or pause is None:
             return LAPSE
-        upgrades = caution.upgrades and habits.may_upgrade(self.model, at)
-        is_on_trial = self.upgraded is not None and habits.is_on_trial(self.model, self.upgraded)
-        idle = Idle(
+        if caution.upgrades and not habits.may_upgrade(self.model, at):
+            caution = attrs.evolve(caution, upgrades=False)
+        most = self.rewrite if allowance is None else min(self.rewrite, allowance)
+        gaps = habits.gaps(pause.moment, self.track.own)
+        idle = self._idle(habits)
+        decision = decide(idle, gaps, prices, at=at, caution=caution)
+        if decision.action == "upgrade" and not habits.holds(self.model):
+            # One on trial is read again: without that it would tell nothing.
+            again = decision.cost + idle.tokens * prices.read / 1_000_000
+            ends = at + TTL["5m"] + TELLS_AFTER - self.started
+            if self.spent + again > most or ends > caution.longest:
+                without = attrs.evolve(caution, upgrades=False)
+                decision = decide(idle, gaps, prices, at=at, caution=without)
+        if decision.due is None or self.spent + decision.cost > most:
+            return LAPSE
+        return decision
+
+    def _idle(self, habits: Habits) -> Idle:
+        return Idle(
             since=self.started,
             tokens=self.tokens,
             ttl=self.ttl,
             expires=self.expires,
-            reply=self.reply if upgrades else None,
+            reply=self.reply,
             hour_tokens=self.hour_tokens,
             hour_expires=self.hour_expires,
-            tried=self.upgraded if is_on_trial else None,
+            is_on_trial=self.upgraded is not None and habits.is_on_trial(self.model, self.upgraded),
         )
-        gaps = habits.gaps(pause.moment, self.track.own)
-        if upgrades != caution.upgrades:
-            caution = attrs.evolve(caution, upgrades=upgrades)
-        decision = decide(idle, gaps, prices, at=at, caution=caution)
-        most = self.rewrite if allowance is None else min(self.rewrite, allowance)
-        if decision.due is None or self.spent + decision.cost > most:
-            return LAPSE
-        return decision
+
+    def use(self, warm: CacheClock, at: datetime) -> None:
+        """It is about to be used: until now it was used last when it was itself, or when others used what it holds."""
+        tail = self.plan.tail
+        digests = [digest for digest in (self.base, tail and tail.digest) if digest is not None]
+        entries = [entry for digest in digests if (entry := warm.warm(digest, at)) is not None]
+        used = [entry.expires - TTL[entry.ttl] for entry in entries]
+        self.used = max([self.expires - TTL[self.ttl], *used])
 
     def goes_on_from(self, earlier: "Rest") -> None:
         """It was kept warm before, while its reply was arriving."""
@@ -162,13 +185,15 @@ class Rest:
         """A keep-alive or an upgrade was answered. One that had to write what should have been warm was the last."""
         self.sent += 1
         self.spent += cost or Decimal(0)
-        if not self.was_held(usage.read):
-            # What was written in its place is no upgrade.
-            self.is_over, self.upgraded = True, None
+        was_held = self.was_held(usage.read)
+        if not was_held:
+            self.is_over = True
         if self.hour_expires is not None:
             self.hour_expires = at + TTL["1h"]
         if is_upgrade:
-            self.tokens, self.ttl, self.reply, self.upgraded = usage.cached, "1h", None, at
+            self.tokens, self.ttl, self.reply = usage.cached, "1h", None
+        # What had to be written from its beginning is no upgrade.
+        self.upgraded = (at if is_upgrade else self.upgraded) if was_held else None
         self.expires = at + TTL[self.ttl]
 
 

@@ -60,6 +60,7 @@ class ConversationState:
         self._books, self._keeper, self._clock = books, keeper, clock
         self._fields = Fields.of(fields, options)
         self._history = History(transcript=Transcript.adopting(plain(messages)))
+        self._parting: int | None = None
         self._betas = needed_betas(self.transcript.messages)
         self._waiting: tuple[Waiting, ...] = ()
         self._gate = Gate()
@@ -121,27 +122,28 @@ class ConversationState:
             {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": tool}}
             for tool in definitions(tools)
         ]
-        self._fields = self._fields.knowing(tools)
-        self._change_tools(self._fields.with_tools(tools), blocks)
+        with self._alone:
+            self._fields = self._fields.knowing(tools)
+            self._change_tools(self._fields.with_tools(tools), blocks)
 
     def remove_tools(self, names: Iterable[str]) -> None:
         """Take tools away from the next turn on."""
         gone = list(dict.fromkeys(names))
-        known = {*(tool.get("name") for tool in self._fields.tools), *self.transcript.added_tools}
-        if unknown := [name for name in gone if name not in known]:
-            raise ValueError(f"there is no tool called {', '.join(map(repr, unknown))}")
         blocks = [{"type": "tool_removal", "tool": {"type": "tool_reference", "name": name}} for name in gone]
-        self._change_tools(self._fields.without_tools(gone), blocks)
+        with self._alone:
+            known = {*(tool.get("name") for tool in self._fields.tools), *self.transcript.added_tools}
+            if unknown := [name for name in gone if name not in known]:
+                raise ValueError(f"there is no tool called {', '.join(map(repr, unknown))}")
+            self._change_tools(self._fields.without_tools(gone), blocks)
 
     def _change_tools(self, fields: Fields, blocks: Iterable[dict[str, Any]]) -> None:
         """By blocks in the next message, where the model takes them, so that the cached prompt stays as it is; else by
         another list of tools. Where it has had none in the prompt, the first block would cost as much."""
-        with self._alone:
-            if self._fields.takes_system and self._fields.has_shown_tools:
-                self._stage(self.transcript.aside(*blocks))
-            else:
-                self._fields = fields
-                self.pauses.give_up()
+        if self._fields.takes_system and self._fields.has_shown_tools:
+            self._stage(self.transcript.aside(*blocks))
+        else:
+            self._fields = fields
+            self.pauses.give_up()
 
     def runnable_tools(self, request: Mapping[str, Any]) -> list[Any]:
         """The tools of a request and those that came in by the way, as what the SDK can run where it can."""
@@ -156,17 +158,23 @@ class ConversationState:
         """Forget the last turns."""
         with self._alone:
             self._history = self._history.rewound(turns)
+            if self._parting is not None and self._parting > len(self.transcript.messages):
+                self._parting = None
             self.pauses.give_up()
 
     def fork(self) -> Self:
         """An independent state that goes on from the kept turns, with books of its own. All it shares is values."""
-        self._history = self._history.parted()
+        self._part()
         fork = object.__new__(type(self))
         fork.__dict__.update(self.__dict__)
         fork._ledger = attrs.evolve(self._ledger, total=Usage(), costs=Costs())
         fork._alone, fork._booking = _Alone(), Lock()
         fork.pauses = self.pauses.fork()
         return fork
+
+    def _part(self) -> None:
+        # A turn may be kept meanwhile: nothing else of the state is touched.
+        self._parting = len(self.transcript.messages) or self._parting
 
     def edit(self, change: Change, when: When) -> Edit:
         """Change the history, now or when it costs less."""
@@ -200,7 +208,7 @@ class ConversationState:
         return proposal.edit
 
     def _make(self, proposal: Proposal) -> Edit:
-        self._history, self._prompt = self._history.edited(proposal.transcript), None
+        self._history, self._prompt, self._parting = self._history.edited(proposal.transcript), None, None
         self.pauses.give_up()
         self._books.tell(HistoryEdited(done := attrs.evolve(proposal.edit, done=True)))
         return done
@@ -211,7 +219,7 @@ class ConversationState:
         prompt = None if seen is None or not transcript.sent else self._books.prompt(seen, self._ledger)
         if prompt is None or seen is None:
             return None
-        landmarks = self._history.landmarks(prompt, transcript, self._ledger.last)
+        landmarks = self._history.landmarks(prompt, transcript, self._ledger.last, self._parting)
         return self._books.planned(seen, prompt, self._ledger, at=self._clock(), landmarks=landmarks)
 
     @contextmanager
@@ -272,7 +280,7 @@ class ConversationState:
             prompt,
             self._ledger,
             at=at,
-            landmarks=self._history.landmarks(prompt, pending.transcript, self._ledger.last),
+            landmarks=self._history.landmarks(prompt, pending.transcript, self._ledger.last, self._parting),
             lifetime=lambda plan: self.pauses.lifetime(pending, plan),
             is_told=is_told,
         )
@@ -369,7 +377,7 @@ class ConversationState:
                 # The next turn goes on from the last one that was kept, and is compared with that.
                 self._ledger = attrs.evolve(self._ledger, last=before)
         self._books.settled(pending.turn, kept=kept)
-        self.pauses.settle(pending.rested, bill, pending.started)
+        self.pauses.settle(pending.rested, pending.plan, bill, pending.started)
 
     def _rest(self, pending: Pending, reply: Reply | None) -> None:
         """Between this turn and the next one; while its reply arrives, that is still to come."""
@@ -466,8 +474,8 @@ class ConversationState:
                 raise ValueError(
                     "the API pre-warms no request with a thinking budget, an output format or a forced tool"
                 )
-            if self._history.parting is None:
-                self._history = self._history.parted()
+            if self._parting is None:
+                self._part()
             pending = self._start(request, self.transcript)
             try:
                 yield pending

@@ -20,7 +20,7 @@ _LOST_NOW_AND_THEN: Final = 4
 
 @attrs.frozen(kw_only=True)
 class Proof:
-    """What was seen of such hours, for one scope and model.
+    """What was seen of such hours, for one model.
 
     Until the first outcome one upgrade at a time is on trial: it is read again as soon as that tells something. Once
     they have failed more than now and then, there are no more.

@@ -42,7 +42,8 @@ class Caution:
         margin: How long before an entry expires a keep-alive has to start: what the network and the scheduler may
             take. An entry's lifetime counts from the start of the request that used it last, so a slow reply
             shortens the wait, not the margin.
-        min_saving: Dollars that keeping warm has to save by expectation; what saves less is left to lapse.
+        min_saving: Dollars that keeping warm has to save by expectation; what saves less is left to lapse. An upgrade on
+            trial is read again for the sake of others, whatever it saves itself.
         min_gain: The same as a share of what it costs. Of several choices the one that looks best is the one most
             likely to be overrated.
         longest: How long a conversation may be idle and still be kept warm.
@@ -92,7 +93,7 @@ class Idle:
             `tool_use`.
         hour_tokens: A shorter prefix that is held for an hour.
         hour_expires: When that one lapses.
-        tried: When the tail was upgraded, while that is on trial.
+        is_on_trial: Whether the tail is an upgrade that is to show whether its hour holds.
     """
 
     since: datetime
@@ -102,7 +103,7 @@ class Idle:
     reply: int | None = None
     hour_tokens: int = 0
     hour_expires: datetime | None = None
-    tried: datetime | None = None
+    is_on_trial: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -114,12 +115,14 @@ class Decision:
         due: When to do it; `None` if there is nothing to do.
         cost: Dollars that doing it costs.
         saving: Dollars that it saves by expectation, compared with doing nothing; its cost is deducted.
+        not_before: Whether it is of no use if it is done earlier.
     """
 
     action: Action
     due: datetime | None = None
     cost: Decimal = Decimal(0)
     saving: Decimal = Decimal(0)
+    not_before: bool = False
 
 
 LAPSE: Final = Decision(action="lapse")
@@ -139,13 +142,13 @@ def decide(idle: Idle, gaps: Gaps, prices: Prices, *, at: datetime, caution: Cau
         What to do. An upgrade on trial is read again as soon as that tells whether it holds, whatever it saves: others
         depend on it.
     """
-    last = idle.expires - caution.margin
-    due = max(at, last if idle.tried is None else idle.tried + TELLS_AFTER)
+    waits = TTL["1h"] - TELLS_AFTER if idle.is_on_trial else caution.margin
+    due = max(at, idle.expires - waits)
     if due >= idle.expires or due - idle.since > caution.longest:
         return LAPSE
     price = idle.tokens * prices.read / _MILLION
-    if idle.tried is not None:
-        return Decision(action="keep_alive", due=due, cost=price)
+    if idle.is_on_trial:
+        return Decision(action="keep_alive", due=due, cost=price, not_before=True)
     course = _Course.of(idle, gaps, prices, caution)
     age = (due - idle.since).total_seconds()
     lapsing = course.lapsed(age, (idle.expires - idle.since).total_seconds(), course.hour_ends)

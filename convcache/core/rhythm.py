@@ -247,7 +247,10 @@ class Rhythm:
                 moment: Tally(tuple(map(float, tally["idle"])), tuple(map(float, tally["came"])))
                 for moment, tally in saved["tallies"].items()
             },
-            proofs={model: Proof(**seen) for model, seen in saved.get("proofs", {}).items()},
+            proofs={
+                model: Proof(held=int(seen["held"]), lost=int(seen["lost"]))
+                for model, seen in saved.get("proofs", {}).items()
+            },
         )
 
 

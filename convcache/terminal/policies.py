@@ -120,8 +120,9 @@ class Adaptive:
         return ttl
 
     def deadline(self, chat: Chat) -> datetime | None:
-        tried = self._tried(chat)
-        return chat.deadline if tried is None else tried + TELLS_AFTER
+        if chat.tail is None or not self._is_on_trial(chat):
+            return chat.deadline
+        return chat.tail.expires - TTL["1h"] + TELLS_AFTER
 
     def at_deadline(self, chat: Chat, prices: Prices, at: datetime) -> Action:
         if chat.tail is None:
@@ -135,23 +136,23 @@ class Adaptive:
             reply=last.reply if last.stop_reason != "tool_use" and last.replied <= at else None,
             hour_tokens=chat.hour.step.tokens if chat.hour is not None else 0,
             hour_expires=chat.hour.expires if chat.hour is not None else None,
-            tried=self._tried(chat),
+            is_on_trial=self._is_on_trial(chat),
         )
         caution = self._cautious(allowed=self.proof.allows(at))
         decision = decide(idle, self._gaps(chat, self._moment(chat)), prices, at=at, caution=caution)
         application = self._applications[chat.recorded.repository]
-        if idle.tried is not None:
+        if idle.is_on_trial:
             application.spend(float(decision.cost))
         elif not application.affords(float(decision.cost), float(decision.saving)):
             return "lapse"
         return decision.action
 
     def sent(self, chat: Chat, action: Action, bill: Bill, at: datetime) -> None:
-        if action == "upgrade":
+        if action == "keep_alive":
+            self._used(chat, bill, at)
+        elif chat.tail is not None and bill.read >= chat.tail.step.tokens:
             self.proof = self.proof.on_trial(at)
             self._upgraded[chat.number] = at
-        else:
-            self._used(chat, bill, at)
 
     def came(self, chat: Chat, request: Request, bill: Bill, rated: Rates) -> None:
         gap = request.at - chat.last.at if chat.place >= 0 else None
@@ -180,13 +181,11 @@ class Adaptive:
             if not held:
                 # What is written in its place is written for an hour from its beginning.
                 del self._upgraded[chat.number]
-        elif self._tried(chat) is not None:
+        elif self._is_on_trial(chat):
             self.proof = self.proof.told_nothing()
 
-    def _tried(self, chat: Chat) -> datetime | None:
-        """When its tail was upgraded, while that is on trial."""
-        upgraded = self._upgraded.get(chat.number)
-        return upgraded if upgraded == self.proof.tried else None
+    def _is_on_trial(self, chat: Chat) -> bool:
+        return self.proof.tried is not None and self.proof.tried == self._upgraded.get(chat.number)
 
     def _learn(self, chat: Chat, gap: timedelta, since: timedelta, *, returned: bool) -> None:
         what, application = self._moment(chat), self._applications[chat.recorded.repository]

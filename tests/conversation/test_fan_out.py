@@ -1,9 +1,11 @@
 """Forks of a conversation: they share all before them, and of those that share a cold prefix one goes first."""
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Event
 from typing import Any
 
 import anthropic
@@ -153,6 +155,34 @@ def test_a_fork_reads_what_its_parent_left(client, emulator):
     side.send("sum it up in a line")
 
     assert side.turns[-1].actual.read == parent.turns[-1].actual.cached
+
+
+@pytest.fixture
+def switching() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.usefixtures("switching")
+def test_a_turn_that_is_kept_while_others_fork_is_not_lost(client, emulator):
+    chat = Conversation(client, model=MODEL, max_tokens=50, clock=emulator.clock.now)
+    done = Event()
+
+    def fork() -> None:
+        while not done.is_set():
+            chat.fork()
+
+    with ThreadPoolExecutor(2) as threads:
+        forking = [threads.submit(fork) for _ in range(2)]
+        for _ in range(60):
+            chat.send("more")
+        done.set()
+
+    assert not any(each.exception() for each in forking)
+    assert len(chat.messages) == 120
 
 
 def test_a_side_question_leaves_its_parent_as_it_was(client, emulator):

@@ -368,3 +368,38 @@ def test_idle_conversations_are_left_alone_after_a_while(emulator, client):
     chat.send("hello")
     assert chat.decision.due is None
     keeper.close()
+
+
+TRYING = Caution(margin=timedelta(seconds=30))
+
+
+def test_a_keeper_finds_out_whether_an_upgrade_holds(fast_client, clock, options, events):
+    habits = returning(timedelta(minutes=50))
+    with keeping(clock, events, habits=habits, caution=TRYING) as keeper:
+        chats = [Conversation(fast_client, system=f"{n} {LONG}", keeper=keeper, **options) for n in range(3)]
+        for chat in chats:
+            chat.send("hello")
+
+        assert eventually(lambda: habits.rhythm.proof(MODEL).holds, seconds=12)
+        assert [event.action for event in events if isinstance(event, KeptWarm)].count("upgrade") == 1
+
+
+def test_an_async_keeper_finds_out_whether_an_upgrade_holds(server, clock, options, events):
+    habits = returning(timedelta(minutes=50))
+
+    async def main() -> None:
+        keeper = AsyncKeeper(
+            habits=habits, caution=TRYING, clock=clock.now, pace=PACE, on_event=events.append
+        )
+        async with AsyncAnthropic(base_url=server.url, api_key="x", max_retries=0) as client, keeper:
+            chats = [
+                AsyncConversation(client, system=f"{n} {LONG}", keeper=keeper, **options) for n in range(3)
+            ]
+            for chat in chats:
+                await chat.send("hello")
+            await asyncio.to_thread(eventually, lambda: habits.rhythm.proof(MODEL).holds, seconds=12)
+
+    asyncio.run(main())
+
+    assert habits.rhythm.proof(MODEL).holds
+    assert [event.action for event in events if isinstance(event, KeptWarm)].count("upgrade") == 1

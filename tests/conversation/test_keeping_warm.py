@@ -5,16 +5,17 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from anthropic import InternalServerError
+from anthropic import APIStatusError, InternalServerError
 
 from convcache import AsyncConversation, Conversation, Miss, Policy
 from convcache.core.events import KeptWarm, TurnSettled, WarmthEnded
 from convcache.core.proof import TELLS_AFTER, Proof
 from convcache.core.rhythm import Rhythm
-from convcache.emulator import Fault
+from convcache.emulator import Emulator, Fault, Settings, VirtualClock
 from convcache.emulator.tokens import estimated_tokens
 from convcache.habits import Habits
-from convcache.keeper import AsyncKeeper, Keeper
+from convcache.keeper import AsyncKeeper, Budget, Keeper
+from tests.conftest import START
 from tests.words import GUIDE, MODEL, TOOL, call, marked_paths, reply, result, text
 
 LONG = GUIDE * 8
@@ -218,6 +219,106 @@ def test_one_that_goes_on_too_soon_to_tell_leaves_the_trial_to_another(opened, e
     emulator.clock.advance(minutes(2))
 
     assert second.decision.action == "upgrade"
+
+
+def on_trial(opened, emulator, **options) -> Conversation:
+    """A conversation that was upgraded just now, the first one of all."""
+    chat = opened(returning(minutes(50)), **options)
+    chat.send("hello")
+    emulator.clock.advance(minutes(4.75))
+    assert chat.keep_alive().actual.written_1h > 0
+    return chat
+
+
+def proof(chat: Conversation) -> Proof:
+    return chat._state.pauses.habits.rhythm.proof(MODEL)
+
+
+@pytest.mark.parametrize(
+    "options", [{"tools": [TOOL]}, {"model": "claude-haiku-4-5"}, {"system": "Be brief."}]
+)
+def test_a_turn_that_does_not_look_for_what_was_upgraded_says_nothing_of_it(opened, emulator, options):
+    chat = on_trial(opened, emulator)
+    emulator.clock.advance(minutes(20))
+    chat.send("more", **options)
+
+    assert proof(chat) == Proof()
+
+
+def test_a_message_too_long_to_find_what_was_upgraded_says_nothing_of_it(opened, emulator):
+    chat = on_trial(opened, emulator)
+    emulator.clock.advance(minutes(20))
+    chat.send([{"type": "text", "text": f"part {n}"} for n in range(30)])
+
+    assert proof(chat) == Proof()
+
+
+def test_an_upgrade_that_had_to_write_everything_proves_nothing(opened, emulator):
+    chat = opened(returning(minutes(50)))
+    chat.send("hello")
+    emulator.clock.advance(minutes(4.75))
+    emulator.evict()
+    assert chat.keep_alive().actual.read == 0
+    emulator.clock.advance(minutes(20))
+    chat.send("more")
+
+    assert chat.turns[1].actual.read > 0
+    assert proof(chat) == Proof()
+
+
+class TestWhereAnHourLapsesWithWhatItStandsOn:
+    @pytest.fixture
+    def emulator(self) -> Emulator:
+        return Emulator(Settings(mixed_ttl="lapses"), clock=VirtualClock(START))
+
+    def test_the_trial_ends_upgrades(self, opened, emulator):
+        chat = on_trial(opened, emulator)
+        emulator.clock.advance(TELLS_AFTER)
+        chat.keep_alive()
+
+        assert proof(chat) == Proof(lost=1)
+
+    def test_what_a_fork_has_kept_alive_proves_nothing(self, opened, emulator):
+        chat = on_trial(opened, emulator)
+        emulator.clock.advance(minutes(4))
+        chat.fork().send("and besides?")
+        emulator.clock.advance(minutes(1.5))
+        chat.keep_alive()
+
+        assert not proof(chat).holds
+
+
+def test_an_upgrade_that_failed_or_was_given_up_leaves_the_trial_to_another(opened, emulator):
+    failed, rewound = opened(returning(minutes(50))), on_trial(opened, emulator)
+    rewound.rewind(1)
+    failed.send("hello")
+    emulator.clock.advance(minutes(4.75))
+    emulator.fail(Fault(status=529))
+    with pytest.raises(APIStatusError):
+        failed.keep_alive()
+
+    assert proof(rewound) == proof(failed) == Proof()
+
+
+def test_an_upgrade_that_a_turn_has_overtaken_leaves_the_trial_to_another(opened, emulator):
+    chat = opened(returning(minutes(50)))
+    chat.send("hello")
+    emulator.clock.advance(minutes(4.75))
+    with chat._state.keeping_warm() as warming:
+        chat.send("more")
+
+    assert warming.action == "upgrade"
+    assert proof(chat) == Proof()
+
+
+def test_an_upgrade_is_not_tried_if_it_could_not_be_read_again(opened, emulator):
+    budget = Budget(per_pause=Decimal("0.03"))
+    keeper = Keeper(budget, habits=returning(minutes(50)), clock=emulator.clock.now)
+    keeper.pause()
+    chat = opened(keeper.habits, keeper=keeper)
+    chat.send("hello")
+
+    assert chat.decision.action != "upgrade"
 
 
 def test_after_an_upgrade_that_did_not_hold_there_is_no_other(opened, emulator):

@@ -150,7 +150,7 @@ def test_what_saves_a_little_more_than_it_costs_may_be_asked_to_save_more():
 
 def test_an_upgrade_on_trial_is_read_as_soon_as_that_tells_even_if_nobody_comes_back():
     upgraded = START + 5 * MINUTE
-    waiting = idle(ttl="1h", expires=upgraded + 60 * MINUTE, tried=upgraded)
+    waiting = idle(ttl="1h", expires=upgraded + 60 * MINUTE, is_on_trial=True)
 
     decision = decided(waiting, maybe(0.0, 9), at=upgraded)
 
