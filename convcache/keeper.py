@@ -40,8 +40,9 @@ class Budget:
     """What a keeper may spend. Every limit is finite, and each is kept for itself.
 
     Attributes:
-        per_pause: Dollars for one pause of one conversation. Never more than the rewrite that is avoided, whatever
-            this says.
+        per_pause: Dollars for one pause of one conversation, as forecast. Never more than the rewrite that is avoided,
+            whatever this says. Only a keep-alive that finds its entry gone costs more than forecast: it writes it again,
+            and is the last.
         per_hour: Dollars for all conversations together in any hour.
         per_minute: Requests in any minute.
         idle: How long a conversation may be idle and still be kept warm.
