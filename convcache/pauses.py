@@ -98,7 +98,8 @@ class Pauses:
         rest, self._rest = self._rest, None
         if rest is not None:
             rest.is_over = True
-            rest.use(self._books.scope.warm, at)
+            with self._books.failing_open("keeping"):
+                rest.use(self._books.scope.warm, at)
         self._track = self.habits.came(self._track, at)
         return rest
 

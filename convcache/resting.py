@@ -146,11 +146,13 @@ class Rest:
         )
 
     def use(self, warm: CacheClock, at: datetime) -> None:
-        """It is about to be used: until now it was used last when it was itself, or when others used what it holds."""
+        """It is about to be used: if it was upgraded, it was used last when it was itself, or when others used what it
+        holds."""
         tail = self.plan.tail
-        digests = [digest for digest in (self.base, tail and tail.digest) if digest is not None]
-        entries = [entry for digest in digests if (entry := warm.warm(digest, at)) is not None]
-        used = [entry.expires - TTL[entry.ttl] for entry in entries]
+        if self.upgraded is None or tail is None:
+            return
+        entries = [warm.warm(digest, at) for digest in (self.base, tail.digest) if digest is not None]
+        used = [entry.expires - TTL[entry.ttl] for entry in entries if entry is not None]
         self.used = max([self.expires - TTL[self.ttl], *used])
 
     def goes_on_from(self, earlier: "Rest") -> None:
