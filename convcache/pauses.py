@@ -232,7 +232,7 @@ class Pauses:
         with self._books.failing_open("planning"):
             warm, hit = self._books.scope.warm, plan.hit
             held = None if hit is None else warm.warm(plan.prompt.nodes[hit].digest, pending.started)
-            return lifetime(
+            ttl = lifetime(
                 plan.forecast.written,
                 self.habits.outlooks(
                     self._track, by_person=speaks(pending.request), reply=_TYPICAL_REPLY if keeps else None
@@ -241,6 +241,13 @@ class Pauses:
                 held=plan.forecast.read,
                 held_ttl=held.ttl if held else "5m",
                 caution=caution,
+            )
+            above_five = held is not None and held.ttl == "5m"
+            # An hour above what lives five minutes is the same undocumented hope as an upgrade.
+            return (
+                "5m"
+                if ttl == "1h" and above_five and not self.habits.holds(str(plan.prompt.fields["model"]))
+                else ttl
             )
         return "5m"
 

@@ -221,6 +221,17 @@ def test_one_that_goes_on_too_soon_to_tell_leaves_the_trial_to_another(opened, e
     assert second.decision.action == "upgrade"
 
 
+@pytest.mark.parametrize("seen", [Proof(), Proof(held=1)], ids=["unproven", "proven"])
+def test_an_hour_above_five_minutes_is_written_only_once_one_was_seen_to_hold(opened, seen):
+    habits = returning(minutes(50))
+    chat = opened(Habits(habits.rhythm.with_proof(MODEL, seen)))
+    chat.send("hello")
+    chat.send("more")
+
+    assert chat.turns[0].actual.written_5m > 0
+    assert (chat.turns[1].actual.written_1h > 0) == seen.holds
+
+
 def on_trial(opened, emulator, **options) -> Conversation:
     """A conversation that was upgraded just now, the first one of all."""
     chat = opened(returning(minutes(50)), **options)
