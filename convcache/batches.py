@@ -53,7 +53,7 @@ class _Row:
         """Those of the prefixes it marks."""
         plan = self.plan
         return frozenset(
-            () if plan is None else (plan.prompt.nodes[point.index].digest for point in plan.breakpoints)
+            () if plan is None else (point.node.digest for point in plan.breakpoints)
         )
 
 

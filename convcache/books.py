@@ -332,7 +332,7 @@ class Books:
         tail = tail_of(prompt.nodes)
         if own or tail is None or self.policy.observing:
             return request
-        return Plan(prompt, (Breakpoint(tail, "tail", "5m"),), None, Usage()).marked(request)
+        return Plan(prompt, (Breakpoint(tail, prompt.nodes[tail], "tail", "5m"),), None, Usage()).marked(request)
 
     def settle(self, ledger: Ledger, plan: Plan, bill: Bill, *, at: datetime) -> tuple[Ledger, Turn | None]:
         """Book what a planned request was billed."""

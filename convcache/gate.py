@@ -88,7 +88,7 @@ class Gate:
 def written(plan: Plan) -> Iterable[bytes]:
     """The prefixes that a request should write, shortest first."""
     hit = -1 if plan.hit is None else plan.hit
-    return (plan.prompt.nodes[point.index].digest for point in plan.breakpoints if point.index > hit)
+    return (point.node.digest for point in plan.breakpoints if point.index > hit)
 
 
 def saving(plan: Plan, digests: Container[bytes], terms: Terms = STANDARD) -> Decimal:

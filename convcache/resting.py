@@ -92,8 +92,7 @@ class Rest:
         entry = None if tail is None else warm.warm(tail.digest, started)
         if plan is None or entry is None or not can_be_repeated(request):
             return None
-        nodes = plan.prompt.nodes
-        marked = (warm.warm(nodes[point.index].digest, started) for point in plan.breakpoints[:-1])
+        marked = (warm.warm(point.node.digest, started) for point in plan.breakpoints[:-1])
         hours = [held for held in marked if held is not None and held.ttl == "1h"]
         hour = max(hours, key=lambda held: held.tokens, default=None)
         return cls(

@@ -23,7 +23,8 @@ from anthropic import (
 )
 
 from convcache.core.blocks import as_bytes
-from convcache.core.wire import Written, field, in_json
+from convcache.core.piece import field
+from convcache.core.wire import Written, in_json
 from convcache.taps import derived
 
 LONG: Final = 40

@@ -357,9 +357,8 @@ class ConversationState:
         self._betas |= needed_betas(asked.since(len(before.sent)))
         after = before.answered(asked, reply.content, reply.stop_reason)
         self._history = self._history.answered(before, after)
-        if not pending.request.get("context_management"):
-            # What the server leaves of a history that it edits is told from all of it in every turn.
-            before.sent.set_down()
+        # What the server leaves of a history that it edits is told from all of it in every turn.
+        before.sent.set_down(keeps_json=bool(pending.request.get("context_management")))
 
     def settle(self, pending: Pending, bill: Bill, *, kept: bool) -> None:
         """Book what was billed, whatever becomes of the turn."""

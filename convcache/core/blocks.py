@@ -41,8 +41,8 @@ THINKING_TYPES: Final = frozenset({"thinking", "redacted_thinking"})
 UNMARKABLE_TYPES: Final = THINKING_TYPES | {"mcp_tool_listing"}
 """Block types that the API refuses a breakpoint on."""
 
-# A user's own key may be called cache_control inside a tool's input or schema: only these keys hold blocks.
-_BLOCK_KEYS: Final = frozenset({"content", "source", "tool", "definition", "tool_references"})
+BLOCK_KEYS: Final = frozenset({"content", "source", "tool", "definition", "tool_references"})
+"""The keys that hold blocks: a user's own key may be called `cache_control` inside a tool's input or schema."""
 
 
 def as_blocks(content: object) -> tuple[Json, ...]:
@@ -130,7 +130,7 @@ def unmarked(value: Any) -> Any:
 
 def _unmarked_mapping(block: Json) -> Json:
     changed = {}
-    for key in _BLOCK_KEYS & block.keys():
+    for key in BLOCK_KEYS & block.keys():
         if (new := unmarked(block[key])) is not block[key]:
             changed[key] = new
     if not changed and "cache_control" not in block:
@@ -185,7 +185,7 @@ def text_length(block: Json) -> int:
     """
     kind = block.get("type")
     if kind == "text" and isinstance(text := block.get("text"), str):
-        return _bytes(text)
+        return text_bytes(text)
     length = _length_of(kind, block)
     return len(unmarked_bytes(block)) if length is None else length
 
@@ -193,23 +193,24 @@ def text_length(block: Json) -> int:
 def _length_of(kind: object, block: Json) -> int | None:  # noqa: PLR0911 - a row for each kind of block
     match kind, block:
         case "thinking", {"thinking": str(text)}:
-            return _bytes(text)
+            return text_bytes(text)
         case "image", _:
             return _IMAGE_BYTES
         case "tool_use", {"name": str(name), "input": called}:
-            return _bytes(name) + len(as_bytes(called))
+            return text_bytes(name) + len(as_bytes(called))
         case "tool_result", {"content": str(text)}:
-            return _bytes(text)
+            return text_bytes(text)
         case "tool_result", {"content": list(parts)}:
             return sum(map(text_length, parts))
         case "document", {"source": {"type": "base64", "data": str(data)}}:
             return len(data) // _BYTES_PER_TEXT_BYTE
         case "document", {"source": {"type": "text", "data": str(text)}}:
-            return _bytes(text)
+            return text_bytes(text)
     return None
 
 
-def _bytes(text: str) -> int:
+def text_bytes(text: str) -> int:
+    """How many bytes a text has."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
@@ -226,28 +227,16 @@ def as_bytes(value: Any) -> bytes:
     return _encoder.encode(value).encode()
 
 
-def unmarked_bytes(block: Json) -> bytes:
-    """A block without breakpoints as JSON. Only one that has the word in it is searched for them.
+def unmarked_bytes(value: Any) -> bytes:
+    """A block, or what is in one, without breakpoints as JSON. Only where the word is they are looked for.
 
     Raises:
         ValueError: It cannot be written as JSON (NaN, an infinity, a lone surrogate).
         TypeError: It holds an object that is not JSON.
     """
-    written = as_bytes(block)
-    return as_bytes(unmarked(block)) if _A_BREAKPOINT in written else written
+    written = as_bytes(value)
+    return as_bytes(unmarked(value)) if A_BREAKPOINT in written else written
 
 
-_A_BREAKPOINT: Final = b'"cache_control"'
-
-
-def canonical(block: Json) -> bytes:
-    """The bytes a block is known by: without breakpoints, its own keys sorted, everything inside as written.
-
-    The SDK's model classes and the API's JSON differ in the order of a block's own keys, which the API reads as
-    the same; the order inside a tool's input or schema it does not.
-
-    Raises:
-        ValueError: The content cannot be written as JSON (NaN, an infinity, a lone surrogate).
-        TypeError: It holds an object that is not JSON.
-    """
-    return unmarked_bytes({key: block[key] for key in sorted(block)})
+A_BREAKPOINT: Final = b'"cache_control"'
+"""What is in the bytes of everything that has a breakpoint."""

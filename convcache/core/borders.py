@@ -18,7 +18,8 @@ _SEVERAL: Final = b""
 
 
 class Borders:
-    """What followed each prefix: once two different blocks did, its end is a border. Safe to share by threads."""
+    """What followed each prefix: once two different blocks did, its end is a border. Safe to share by threads; looking
+    needs no lock."""
 
     def __init__(self, *, max_remembered: int = MAX_REMEMBERED) -> None:
         self._followed_by: OrderedDict[bytes, bytes] = OrderedDict()
@@ -40,5 +41,4 @@ class Borders:
 
     def is_border(self, node: Node) -> bool:
         """Whether prompts are known to part after this node."""
-        with self._lock:
-            return self._followed_by.get(node.digest) == _SEVERAL
+        return self._followed_by.get(node.digest) == _SEVERAL

@@ -43,7 +43,7 @@ class Entry:
 
 
 class CacheClock:
-    """The entries of one scope, safe to share between threads."""
+    """The entries of one scope, safe to share between threads. Each request records what it used; looking needs no lock."""
 
     def __init__(self, *, max_entries: int = MAX_ENTRIES) -> None:
         self._entries: OrderedDict[bytes, Entry] = OrderedDict()
@@ -52,16 +52,12 @@ class CacheClock:
 
     def warm(self, digest: bytes, at: datetime) -> Entry | None:
         """The entry of a prefix if it is believed alive at `at`."""
-        with self._lock:
-            entry = self._entries.get(digest)
-            if entry is not None:
-                self._entries.move_to_end(digest)
+        entry = self._entries.get(digest)
         return entry if entry is not None and at < entry.expires else None
 
     def known(self, digest: bytes) -> Entry | None:
         """The last entry of a prefix, whether it is still held or not: its tokens stay the same."""
-        with self._lock:
-            return self._entries.get(digest)
+        return self._entries.get(digest)
 
     def record(self, entries: Iterable[Entry]) -> None:
         """Believe these entries, in the place of what was believed of the same prefixes."""

@@ -76,7 +76,7 @@ class Growing(Sequence[T_co]):
 
     def __getitem__(self, at: int | slice) -> T_co | Sequence[T_co]:
         if isinstance(at, slice):
-            return tuple(self[index] for index in range(*at.indices(self._size)))
+            return tuple([self[index] for index in range(*at.indices(self._size))])
         index = at + self._size if at < 0 else at
         if index >= self._full:
             return self._last[index - self._full]

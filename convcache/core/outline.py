@@ -4,21 +4,25 @@ Knows the shape of messages; nothing of what a server leaves out, of digests, or
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import attrs
 
-from convcache.core.blocks import THINKING_TYPES, Json, as_blocks, is_turn_scoped
+from convcache.core.blocks import Json, is_turn_scoped
 from convcache.core.growing import Growing
+from convcache.core.piece import Piece, Trait
 
-Feature = Literal["speech", "words", "thinking", "turn-scoped", "summary", "citations", "image"]
-"""What is looked for: a person who speaks (tool results alone go on with a turn), a user's message that is a string
-(it has to become a block: it carries a breakpoint once, and keeps the form that it was sent in), thinking, a system message that is
-for one turn, a summary that stands for what is before it, a document to cite from, an image."""
+Feature = Literal["speech", "words", "turn-scoped"] | Trait
+"""What is looked for: a person who speaks (tool results alone go on with a turn), a user's message that is a string (it
+has to become a block: it carries a breakpoint once, and keeps the form that it was sent in), a system message that is
+for one turn, and what is in a block."""
 
 Place = tuple[int, int]
 """A message and a block in it."""
+
+PiecesAt = Callable[[int], Sequence[Piece]]
+"""Gives the blocks of a message, read."""
 
 _NOWHERE: Growing[Place] = Growing()
 
@@ -35,11 +39,11 @@ class Outline:
     count: int = 0
     places: Mapping[Feature, Growing[Place]] = attrs.field(factory=dict)
 
-    def grown(self, messages: Sequence[Json]) -> "Outline":
+    def grown(self, messages: Sequence[Json], pieces: PiecesAt) -> "Outline":
         """The outline of messages of which it is that of the first ones. Only the new ones are read."""
         count, new = len(messages), dict[Feature, list[Place]]()
         for index in range(self.count, count):
-            for feature, place in _features(messages[index]):
+            for feature, place in _features(messages[index], pieces(index)):
                 new.setdefault(feature, []).append((index, place))
         if not new:
             return Outline(count, self.places)
@@ -71,40 +75,15 @@ class Outline:
         return self.places.get(feature, _NOWHERE)
 
 
-def _features(message: Json) -> Iterator[tuple[Feature, int]]:
-    role, content = message["role"], message["content"]
-    if role == "user" and isinstance(content, str):
+def _features(message: Json, pieces: Iterable[Piece]) -> Iterator[tuple[Feature, int]]:
+    role = message["role"]
+    if role == "user" and isinstance(message["content"], str):
         yield "words", 0
     elif role == "system" and is_turn_scoped(message):
         yield "turn-scoped", 0
-    for place, block in enumerate(as_blocks(content)):
-        kind = block.get("type")
-        if role == "user" and kind != "tool_result":
+    for place, piece in enumerate(pieces):
+        if role == "user" and piece.kind != "tool_result":
             yield "speech", place
-        if kind == "text" and "citations" not in block:
-            continue
-        if kind in THINKING_TYPES:
-            yield "thinking", place
-        elif kind == "compaction" and role == "assistant" and block.get("content") is not None:
-            yield "summary", place
-        if _is_citing(block):
-            yield "citations", place
-        if shows_image(block):
-            yield "image", place
-
-
-def _is_citing(block: Json) -> bool:
-    # On a document `citations` is the switch; on a text that cites, it is the list of citations.
-    switch = block.get("citations")
-    inner = block.get("content") if block.get("type") == "tool_result" else None
-    if isinstance(inner, (list, tuple)) and any(_is_citing(part) for part in inner):
-        return True
-    return bool(switch) and isinstance(switch, Mapping) and bool(switch.get("enabled"))
-
-
-def shows_image(block: Json) -> bool:
-    """Whether the block is an image or a tool result with one."""
-    if block.get("type") == "tool_result":
-        inner = block.get("content")
-        return isinstance(inner, (list, tuple)) and any(shows_image(part) for part in inner)
-    return block.get("type") == "image"
+        for trait in piece.traits:
+            if trait != "summary" or role == "assistant":
+                yield trait, place

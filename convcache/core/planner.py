@@ -34,12 +34,14 @@ class Breakpoint:
     """One planned breakpoint.
 
     Attributes:
-        index: Its node in the prompt.
+        index: Where its node stands in the prompt.
+        node: The node.
         slot: What it is for.
         ttl: How long what is written up to it should live.
     """
 
     index: int
+    node: Node
     slot: Slot
     ttl: Ttl
 
@@ -82,7 +84,7 @@ class Plan:
     @property
     def tail(self) -> Node | None:
         """The last marked block: the whole prefix up to it is in the cache once the reply starts."""
-        return self.prompt.nodes[self.breakpoints[-1].index] if self.breakpoints else None
+        return self.breakpoints[-1].node if self.breakpoints else None
 
     @property
     def cost(self) -> Decimal | None:
@@ -98,7 +100,7 @@ class Plan:
         own = (nodes[index].path for index in nodes.own)
         marks: dict[int, dict[int, Ttl]] = {path[1]: {} for path in own if path[0] == "messages"}
         for point in self.breakpoints:
-            section, index, *place = nodes[point.index].path
+            section, index, *place = point.node.path
             if place:
                 marks.setdefault(index, {})[place[0]] = point.ttl
             else:
@@ -146,12 +148,11 @@ def plan(
         shortest = _shortest(prompt, policy, bytes_per_token)
         chosen: dict[int, Breakpoint] = {}
         for point in _candidates(prompt, landmarks, is_border, policy):
-            if point.index not in chosen and prompt.nodes[point.index].length >= shortest:
-                chosen[point.index] = point
+            if point.index not in chosen and point.node.length >= shortest:
+                chosen[point.index] = _as_held(point, warm, at)
             if len(chosen) == MAX_BREAKPOINTS:
                 break
-        lasting = [_as_held(chosen[index], prompt, warm, at) for index in sorted(chosen)]
-        breakpoints = _with_falling_ttls(lasting)
+        breakpoints = _with_falling_ttls([chosen[index] for index in sorted(chosen)])
     return forecast(prompt, breakpoints, warm, at=at, bytes_per_token=bytes_per_token)
 
 
@@ -172,14 +173,13 @@ def forecast(
 
 def _as_written(prompt: Prompt) -> tuple[Breakpoint, ...]:
     """The caller's own breakpoints, the top-level one included, as they stand."""
-    own = {
-        index: node.own for index in prompt.nodes.own if (node := prompt.nodes[index]).own and node.markable
-    }
+    nodes = prompt.nodes
+    own = {index: node.own for index in nodes.own if (node := nodes[index]).own and node.markable}
     if prompt.automatic is not None:
-        last = next((i for i in range(len(prompt.nodes) - 1, -1, -1) if prompt.nodes[i].markable), None)
+        last = next((i for i in range(len(nodes) - 1, -1, -1) if nodes[i].markable), None)
         if last is not None:
             own.setdefault(last, prompt.automatic)
-    return tuple(Breakpoint(index, "own", own[index]) for index in sorted(own))
+    return tuple(Breakpoint(index, nodes[index], "own", own[index]) for index in sorted(own))
 
 
 def _shortest(prompt: Prompt, policy: Policy, bytes_per_token: float | None) -> float:
@@ -201,11 +201,12 @@ def _candidates(
     for index, slot in _places(prompt, tail, landmarks, is_border):
         if index is None or slot not in policy.slots or (slot == "own" and policy.own != "keep"):
             continue
-        asked = prompt.nodes[index].own or (prompt.automatic if index == tail else None)
+        node = prompt.nodes[index]
+        asked = node.own or (prompt.automatic if index == tail else None)
         chosen = _ttl(slot, landmarks) if policy.ttl == "auto" else policy.ttl
         ttl = (policy.own == "keep" and asked) or chosen
         if ttl is not None:
-            yield Breakpoint(index, slot, ttl)
+            yield Breakpoint(index, node, slot, ttl)
 
 
 def _ttl(slot: Slot, landmarks: Landmarks) -> Ttl | None:
@@ -285,7 +286,8 @@ def upgrading(
     held = next((i for i in range(end - 1, -1, -1) if warm.warm(nodes[i].digest, at) is not None), None)
     places = {place for place in (_head_end(nodes), held, end) if place is not None}
     breakpoints = tuple(
-        Breakpoint(place, "tail" if place == end else "anchor", "1h") for place in sorted(places)
+        Breakpoint(place, nodes[place], "tail" if place == end else "anchor", "1h")
+        for place in sorted(places)
     )
     plan = forecast(prompt, breakpoints, warm, at=at, bytes_per_token=bytes_per_token)
     return None if plan.hit is None or plan.hit != held else plan
@@ -316,16 +318,16 @@ def _last_markable(prompt: Prompt, place: Place, *, since: int = 0) -> int | Non
     return None
 
 
-def _as_held(point: Breakpoint, prompt: Prompt, warm: CacheClock, at: datetime) -> Breakpoint:
+def _as_held(point: Breakpoint, warm: CacheClock, at: datetime) -> Breakpoint:
     """What is held for an hour is asked for for an hour again."""
-    entry = warm.warm(prompt.nodes[point.index].digest, at) if point.slot != "own" else None
+    entry = warm.warm(point.node.digest, at) if point.slot != "own" else None
     return attrs.evolve(point, ttl="1h") if entry is not None and entry.ttl == "1h" else point
 
 
 def _with_falling_ttls(points: Sequence[Breakpoint]) -> tuple[Breakpoint, ...]:
     """The API refuses 1h after 5m, so whatever stands before an hour is promoted to it."""
     last_hour = max([i for i, point in enumerate(points) if point.ttl == "1h"], default=0)
-    return (*(attrs.evolve(point, ttl="1h") for point in points[:last_hour]), *points[last_hour:])
+    return (*[attrs.evolve(point, ttl="1h") for point in points[:last_hour]], *points[last_hour:])
 
 
 def reach(
@@ -334,7 +336,7 @@ def reach(
     """The longest prefix that the server finds, if it holds these: from the last breakpoint to the first, it looks
     back over the positions before each."""
     for point in reversed(points):
-        first = nodes[point.index].position - LOOKBACK_POSITIONS + 1
+        first = point.node.position - LOOKBACK_POSITIONS + 1
         for index in range(point.index, -1, -1):
             node = nodes[index]
             if node.position < first:
@@ -360,7 +362,7 @@ def _bill(
 
     nodes, minimum = prompt.nodes, prompt.model.minimum
     total = tokens(nodes[-1]) if nodes else 0
-    ends = [(end, point.ttl) for point in points if (end := tokens(nodes[point.index])) >= minimum]
+    ends = [(end, point.ttl) for point in points if (end := tokens(point.node)) >= minimum]
     if not ends:
         return Usage(uncached=total)
     end = ends[-1][0]

@@ -7,6 +7,7 @@ their nodes agree. Knows what is rendered and what a lookback position is; nothi
 import json
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache
 from hashlib import blake2b
 from operator import attrgetter, is_
 from typing import Any, Final, NamedTuple, Self
@@ -19,17 +20,15 @@ from convcache.core.blocks import (
     Ttl,
     as_blocks,
     breakpoint_ttl,
-    canonical,
     is_markable,
-    is_shared,
     is_turn_scoped,
-    takes_own_breakpoint,
     text_length,
     unmarked,
 )
 from convcache.core.catalog import COLLAPSING_PLATFORMS, Model, Platform, model, platform
 from convcache.core.growing import Growing, find_late
-from convcache.core.outline import Outline, Place
+from convcache.core.outline import Outline, PiecesAt, Place
+from convcache.core.piece import Piece, pieces_of
 from convcache.core.view import View
 from convcache.core.wire import Messages
 
@@ -144,7 +143,7 @@ class Head:
     @classmethod
     def of(cls, request: Json, parts: "_HeadParts") -> Self:
         """The head of a request, which has these parts."""
-        tools, system = (_digest(*(part.written for part in section)) for section in parts)
+        tools, system = (_digest(b"", b"", b",".join(piece.key for _, piece in part)) for part in parts)
         fields = {
             "model": request["model"],
             "tools": tools,
@@ -222,7 +221,15 @@ class Prompt:
         messages: Sequence[Json] = request["messages"]
         if known is None:
             known = 0 if grown_from is None else _shared(grown_from.messages, messages)
-        outline = (Outline() if grown_from is None else grown_from.outline.first(known)).grown(messages)
+        # Both the outline and the chain ask for the blocks of what is new.
+        pieces = (
+            messages.pieces
+            if isinstance(messages, Messages)
+            else cache(lambda index: pieces_of(messages[index]))
+        )
+        outline = (Outline() if grown_from is None else grown_from.outline.first(known)).grown(
+            messages, pieces
+        )
         row = model(request["model"])
 
         def tokens(block: Json) -> float:
@@ -251,7 +258,7 @@ class Prompt:
         return cls(
             model=row,
             fields=fields,
-            nodes=nodes.plus(_message_nodes(messages, view, chain)),
+            nodes=nodes.plus(_message_nodes(messages, pieces, view, chain)),
             messages=messages,
             outline=outline,
             view=view,
@@ -280,65 +287,67 @@ def _shared(earlier: Sequence[Json], messages: Sequence[Json]) -> int:
     return messages.shared(earlier) if isinstance(messages, Messages) else 0
 
 
-def _digest(*parts: bytes) -> bytes:
-    framed = blake2b(digest_size=16)
-    for part in parts:
-        framed.update(len(part).to_bytes(8))
-        framed.update(part)
-    return framed.digest()
+def _digest(before: bytes, frame: bytes, written: bytes) -> bytes:
+    """The digest of a prefix that goes on from another one."""
+    return blake2b(before + frame + written, digest_size=16).digest()
 
 
-class _HeadPart(NamedTuple):
-    """A tool or a system block that is in the prompt, with its canonical bytes."""
-
-    place: int
-    block: Json
-    written: bytes
+@lru_cache
+def _frame(of: str) -> bytes:
+    """What tells whose words are mixed in; its length comes first, so that it cannot be taken for them."""
+    encoded = of.encode()
+    return len(encoded).to_bytes(8) + encoded
 
 
 class _HeadParts(NamedTuple):
-    tools: Sequence[_HeadPart]
-    system: Sequence[_HeadPart]
+    """The tools and the system blocks of a request with their places, as far as they are in the prompt: deferred tools are
+    not."""
+
+    tools: Sequence[tuple[int, Piece]]
+    system: Sequence[tuple[int, Piece]]
 
     @classmethod
     def of(cls, request: Json) -> Self:
-        """Those of a request. Deferred tools are not in the prompt."""
+        """Those of a request."""
         tools, system = enumerate(request.get("tools") or ()), enumerate(as_blocks(request.get("system")))
         return cls(
-            [_HeadPart(at, tool, canonical(tool)) for at, tool in tools if not tool.get("defer_loading")],
-            [_HeadPart(at, block, canonical(block)) for at, block in system],
+            [(at, Piece.of(tool)) for at, tool in tools if not tool.get("defer_loading")],
+            [(at, Piece.of(block)) for at, block in system],
         )
 
 
 def _head_nodes(parts: _HeadParts, fields: Mapping[str, Any], chain: "_Chain") -> Iterator[Node]:
     """The nodes of tools and system."""
     chain.salt(str(fields["model"]).encode() + key.salt("tools", fields))
-    for place, tool, written in parts.tools:
-        yield chain.node(("tools", place), b"tools", tool, written, markable=True)
+    for place, tool in parts.tools:
+        yield chain.node(("tools", place), _frame("tools"), tool, markable=True)
     chain.salt(key.salt("system", fields))
-    for place, block, written in parts.system:
-        yield chain.node(("system", place), b"system", block, written, markable=is_markable(block))
+    for place, block in parts.system:
+        yield chain.node(("system", place), _frame("system"), block, markable=is_markable(block.json))
 
 
-def _message_nodes(messages: Sequence[Json], view: View, chain: "_Chain") -> Iterator[Node]:
+def _message_nodes(messages: Sequence[Json], pieces: PiecesAt, view: View, chain: "_Chain") -> Iterator[Node]:
     """The nodes of the messages, from where the chain has come to."""
     first, start = chain.after
     for index in range(first, len(messages)):
         message = messages[index]
-        role, takes_breakpoints = _role(message).encode(), _takes_breakpoints(message)
-        blocks = as_blocks(message["content"])
-        for place in range(start, len(blocks)):
-            block = blocks[place]
-            written = canonical(block)
-            chain.hear(role, written)
-            shown = view.shown((index, place), message, block)
+        frame, takes_breakpoints = _frame(_role(message)), _takes_breakpoints(message)
+        is_read = start >= _count(message["content"])
+        for place, piece in enumerate(() if is_read else pieces(index)[start:], start):
+            chain.hear(frame, piece)
+            shown = view.shown((index, place), message, piece.json)
             if shown is None:
                 continue
-            if shown is not block:
-                written = canonical(shown)
-            markable = takes_breakpoints and (is_markable(block) or takes_own_breakpoint(block))
-            yield chain.node(("messages", index, place), role, shown, written, markable=markable)
+            seen = piece if shown is piece.json else Piece.of(shown)
+            yield chain.node(
+                ("messages", index, place), frame, seen, markable=takes_breakpoints and piece.markable
+            )
         start = 0
+
+
+def _count(content: object) -> int:
+    """How many blocks it stands for."""
+    return len(content) if isinstance(content, (list, tuple)) else 1
 
 
 def _role(message: Json) -> str:
@@ -385,19 +394,20 @@ class _Chain:
         self.after = index, place + 1
 
     def salt(self, value: bytes) -> None:
-        self.digest = _digest(self.digest, b"salt", value)
+        """Take in what else is part of the key."""
+        self.digest = _digest(self.digest, _frame("salt"), value)
 
-    def hear(self, role: bytes, written: bytes) -> None:
+    def hear(self, frame: bytes, piece: Piece) -> None:
         """Take in what the client says in a block, whether the model is shown it or not."""
         if self.is_followed:
-            self.said = _digest(self.said, role, written)
+            self.said = _digest(self.said, frame, piece.key)
 
-    def node(self, path: Path, role: bytes, block: Json, written: bytes, *, markable: bool) -> Node:
-        """Take in a block that the model is shown, with its canonical bytes."""
-        self.digest = _digest(self.digest, role, written)
-        self.size += len(written)
-        self.length += text_length(block) if self.count is None else self.count(block)
-        kind = block.get("type")
+    def node(self, path: Path, frame: bytes, piece: Piece, *, markable: bool) -> Node:
+        """Take in a block that the model is shown."""
+        kind = piece.kind
+        self.digest = _digest(self.digest, frame, piece.key)
+        self.size += len(piece.key)
+        self.length += piece.length if self.count is None else self.count(piece.json)
         # Consecutive tool_use blocks are one position, and so are consecutive tool_result blocks.
         if kind != self.run or kind not in _RUNS or self.rules not in COLLAPSING_PLATFORMS:
             self.position += 1
@@ -410,7 +420,7 @@ class _Chain:
             self.size,
             self.length,
             markable,
-            breakpoint_ttl(block),
-            is_shared(block),
+            piece.own,
+            piece.shared,
             kind,
         )

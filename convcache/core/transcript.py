@@ -15,7 +15,7 @@ import attrs
 
 from convcache.core.blocks import Json, as_blocks, as_bytes, is_empty_text
 from convcache.core.growing import Growing
-from convcache.core.wire import Messages
+from convcache.core.wire import Message, Messages
 from convcache.errors import (
     ConversationEndedError,
     DanglingToolUseError,
@@ -128,7 +128,7 @@ class Transcript:
         Raises:
             ConversationError: A message is empty, or tool calls and results do not belong together.
         """
-        history = [_in_blocks(_message(message)) for message in messages]
+        history = [_in_blocks(_message(_json(message))) for message in messages]
         _check_tool_results((), history)
         start = _start(history)
         return cls(
@@ -155,7 +155,7 @@ class Transcript:
             EmptyMessageError: An item says nothing.
             UnencodableError: An item has no JSON form.
         """
-        return attrs.evolve(self, staged=self.staged.joined_by(items))
+        return attrs.evolve(self, staged=self.staged.joined_by(map(_own, items)))
 
     def aside(self, *blocks: Json) -> Self:
         """Stage blocks that are said to the model besides what the user says.
@@ -164,7 +164,7 @@ class Transcript:
             EmptyMessageError: A block says nothing.
             UnencodableError: A block has no JSON form.
         """
-        asides = (*self.staged.asides, *map(_block, blocks))
+        asides = (*self.staged.asides, *map(_block, map(_json, blocks)))
         return attrs.evolve(self, staged=attrs.evolve(self.staged, asides=asides))
 
     def asked(
@@ -178,7 +178,7 @@ class Transcript:
         """The messages of the next request: the history, what is staged, and `content` as a user message.
 
         Args:
-            content: What the user says.
+            content: What the user says, which is kept as it is if the turn is.
             context: What is true for this turn only.
             takes_system: Whether the model takes messages of the system's in mid-conversation.
             clears: Whether it takes such as are cleared at the next user message.
@@ -208,7 +208,10 @@ class Transcript:
                 raise DanglingToolUseError(pending)
         if says_nothing and not self._awaits_reply:
             raise EmptyMessageError("There is nothing to send.")
-        return self.sent.plus(ask)
+        asked = self.sent.plus(ask)
+        for message in asked.since(len(asked) - len(ask)).each():
+            _check_encodable(message)
+        return asked
 
     def followed(self, messages: Sequence[Json]) -> Self:
         """The transcript that goes on as somebody else sends it: what it shares with these messages, and the others
@@ -226,8 +229,8 @@ class Transcript:
         """The transcript after a turn. What the API gives and does not take back would end the conversation: empty
         text is left out, and so is a message of nothing else; half a character becomes the mark of a lost one. Asides
         that got no answer, or were not sent, go with the next turn."""
-        blocks = [_encodable(block) for block in reply if not is_empty_text(block)]
-        answer = ({"role": "assistant", "content": blocks},) if blocks else ()
+        blocks = [block for block in reply if not is_empty_text(block)]
+        answer = (_answer(blocks),) if blocks else ()
         said = asked.since(len(self.messages) - self.start)
         asides = () if said else self.staged.asides
         if not blocks:
@@ -387,9 +390,9 @@ def _message(message: Json) -> Json:
     if not content:
         raise EmptyMessageError(f"A {message['role']} message has no content.")
     if isinstance(content, str):
-        return _json({**message, "content": _text(content)})
+        return {**message, "content": _text(content)}
     blocks = [content] if isinstance(content, Mapping) else content
-    return _json({**message, "content": [_block(block) for block in blocks]})
+    return {**message, "content": [_block(block) for block in blocks]}
 
 
 def _in_blocks(message: Json) -> Json:
@@ -401,12 +404,12 @@ def _in_blocks(message: Json) -> Json:
 
 def _block(item: object) -> Json:
     if isinstance(item, str):
-        return _json({"type": "text", "text": _text(item)})
+        return {"type": "text", "text": _text(item)}
     if not isinstance(item, Mapping) or "type" not in item:
         raise TypeError(f"content is a string, a block with a type, or a list of them, not {item!r:.80}")
     if item["type"] == "text":
         _text(item.get("text"))
-    return _json(item)
+    return item
 
 
 def _text(text: object) -> str:
@@ -417,19 +420,32 @@ def _text(text: object) -> str:
     return text
 
 
-def _encodable(block: Json) -> Json:
-    """The block as it can be sent back: half a character as the mark of a lost one, a number that no JSON number is as
-    null, which is what the SDK makes of it."""
+def _check_encodable(message: Message) -> None:
     try:
-        as_bytes(block)
+        _ = message.pieces
+    except (TypeError, ValueError) as error:
+        raise UnencodableError(str(error)) from error
+
+
+def _answer(blocks: Sequence[Json]) -> Message:
+    """The reply of these blocks as it can be sent back: half a character as the mark of a lost one, a number that no JSON
+    number is as null, which is what the SDK makes of it."""
+    message = Message({"role": "assistant", "content": list(blocks)})
+    try:
+        _ = message.pieces
     except ValueError:
-        text = _LONE_SURROGATE.sub("\ufffd", json.dumps(block, ensure_ascii=False))
-        sound: dict[str, Any] = json.loads(text, parse_constant=lambda _: None)
-        return sound
-    return block
+        text = _LONE_SURROGATE.sub("\ufffd", json.dumps(blocks, ensure_ascii=False))
+        sound: list[Json] = json.loads(text, parse_constant=lambda _: None)
+        return Message({"role": "assistant", "content": sound})
+    return message
 
 
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+def _own(item: Json | str) -> Json | str:
+    """What is kept of an item."""
+    return _json(item) if isinstance(item, Mapping) else item
 
 
 def _json(value: Json) -> dict[str, Any]:

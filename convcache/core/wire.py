@@ -6,13 +6,13 @@ Knows how the SDK writes JSON, and nothing of the SDK; what a breakpoint looks l
 import json
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from itertools import accumulate, chain
 from operator import attrgetter
 from typing import Any, Self, overload
 
-from convcache.core.blocks import Json, Ttl, as_blocks, as_bytes, control, marked, unmarked, unmarked_bytes
+from convcache.core.blocks import Json, Ttl, as_blocks, as_bytes, control, marked, unmarked
 from convcache.core.growing import CHUNK, Growing
+from convcache.core.piece import Piece, field, pieces_of
 
 Marks = Mapping[int, Mapping[int, Ttl]]
 """The breakpoints of messages: message -> block -> TTL. A message with none of ours is named to take off its own."""
@@ -21,10 +21,11 @@ Marks = Mapping[int, Mapping[int, Ttl]]
 class Message:
     """A message, by its JSON or by its bytes: either tells the other, and neither is ever changed."""
 
-    __slots__ = ("_ends", "_json", "_page", "_place", "_wire")
+    __slots__ = ("_ends", "_json", "_page", "_pieces", "_place", "_wire")
 
     def __init__(self, message: Json) -> None:
         self._json: Json | None = message
+        self._pieces: tuple[Piece, ...] | None = None
         self._wire: bytes | None = None
         self._ends: tuple[int, ...] = ()
         self._page: Page | None = None
@@ -40,13 +41,24 @@ class Message:
         return message
 
     @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """Its blocks, read."""
+        pieces = self._pieces
+        if pieces is None:
+            message = self._json
+            if message is None:
+                return pieces_of(self.json)
+            self._pieces = pieces = pieces_of(message)
+        return pieces
+
+    @property
     def wire(self) -> bytes:
         """Its bytes on the wire, without breakpoints."""
         wire = self._wire
         if wire is None and self._page is not None:
             return self._page.between(self._place, self._place + 1)
         if wire is None:
-            self._ends, wire = _frozen(self.json)
+            self._ends, wire = _frozen(self.json, self.pieces)
             self._wire = wire
         return wire
 
@@ -61,13 +73,14 @@ class Message:
         page, end = self._page, self._place + 1
         return None if page is None or end < count else page.between(end - count, end)
 
-    def set_down(self) -> bool:
-        """Keep the bytes alone of a message that was sent by its bytes, unless its caller put breakpoints into it;
-        whether there were both forms."""
+    def set_down(self, *, keeps_json: bool) -> bool:
+        """Forget what no later request asks of a message that was sent: where it went by its bytes, all but them, unless
+        its caller put breakpoints into it; whether there was anything."""
+        pieces, self._pieces = self._pieces, None
         message = self._json
-        if message is None or (self._wire is None and self._page is None):
-            return False
-        if unmarked(message) is message:
+        if keeps_json or message is None or (self._wire is None and self._page is None):
+            return pieces is not None
+        if unmarked(message) is message if pieces is None else all(piece.bare for piece in pieces):
             self._json = None
         return True
 
@@ -109,26 +122,18 @@ def marked_message(message: Json, ttls: Mapping[int, Ttl]) -> Json:
     return {**message, "content": content}
 
 
-@lru_cache(256)
-def field(name: str) -> bytes:
-    """The bytes of an object's key, up to its value."""
-    return as_bytes(name) + b":"
-
-
-def _frozen(message: Json) -> tuple[tuple[int, ...], bytes]:
+def _frozen(message: Json, pieces: Iterable[Piece]) -> tuple[tuple[int, ...], bytes]:
     """Where each block ends, and the bytes."""
-    wire, ends = bytearray(b"{"), []
+    fields, ends = [], list[int]()
     for name, value in message.items():
-        wire += (b"," if len(wire) > 1 else b"") + field(name)
         if name != "content" or isinstance(value, str):
-            wire += as_bytes(value)
+            fields.append(field(name) + as_bytes(value))
             continue
-        wire += b"["
-        for place, block in enumerate(value):
-            wire += (b"," if place else b"") + unmarked_bytes(block)
-            ends.append(len(wire))
-        wire += b"]"
-    return tuple(ends), bytes(wire + b"}")
+        blocks = [piece.wire for piece in pieces]
+        start = 1 + sum(len(before) + 1 for before in fields) + len(field(name))
+        ends = [*accumulate((len(block) + 1 for block in blocks), initial=start)][1:]
+        fields.append(field(name) + b"[" + b",".join(blocks) + b"]")
+    return tuple(ends), b"{" + b",".join(fields) + b"}"
 
 
 class Messages(Sequence[Json]):
@@ -140,9 +145,13 @@ class Messages(Sequence[Json]):
         self._each = Growing(map(Message, messages))
         self._start = 0
 
-    def plus(self, messages: Iterable[Json]) -> Self:
+    def plus(self, messages: "Iterable[Json | Message]") -> Self:
         """These and more. Messages of another history are shared with it."""
-        new = messages.each() if isinstance(messages, Messages) else map(Message, messages)
+        new = (
+            messages.each()
+            if isinstance(messages, Messages)
+            else [item if isinstance(item, Message) else Message(item) for item in messages]
+        )
         return self._of(self._each.plus(new), self._start)
 
     def first(self, count: int) -> Self:
@@ -168,10 +177,14 @@ class Messages(Sequence[Json]):
             return both
         return bisect_left(range(both), True, key=lambda at: self.message(at) is not other.message(at))
 
-    def set_down(self) -> None:
-        """Keep the bytes alone of what was sent by its bytes."""
+    def set_down(self, *, keeps_json: bool = False) -> None:
+        """Forget what no later request asks of messages that were sent: where they went by their bytes, all but them.
+
+        Args:
+            keeps_json: Whether their JSON is asked for in every turn.
+        """
         for message in reversed(self._each):
-            if not message.set_down():
+            if not message.set_down(keeps_json=keeps_json):
                 break
 
     def each(self) -> Iterator[Message]:
@@ -187,6 +200,10 @@ class Messages(Sequence[Json]):
         chunk, place = divmod(self._start + at, CHUNK)
         skipped, within = divmod(self._start, CHUNK)
         return chunk - skipped, place if chunk > skipped else place - within
+
+    def pieces(self, at: int) -> tuple[Piece, ...]:
+        """The blocks of one of them, read."""
+        return self.message(at).pieces
 
     def message(self, at: int) -> Message:
         """One of them."""

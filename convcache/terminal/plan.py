@@ -63,7 +63,7 @@ def as_document(plan: "Plan", request: dict[str, Any]) -> dict[str, Any]:
     forecast = plan.forecast
     return {
         "breakpoints": [
-            {"path": path_of(plan.prompt.nodes[point.index]), "slot": point.slot, "ttl": point.ttl}
+            {"path": path_of(point.node), "slot": point.slot, "ttl": point.ttl}
             for point in plan.breakpoints
         ],
         "repairs": list(repairs(plan, request)),

@@ -44,7 +44,7 @@ def test_a_use_never_shortens_a_life():
 def test_the_memory_is_bounded_and_lets_the_longest_unused_go():
     clock = CacheClock(max_entries=2)
     clock.record([entry(b"a"), entry(b"b")])
-    clock.warm(b"a", AT)
+    clock.record([entry(b"a")])
     clock.record([entry(b"c")])
 
     assert clock.warm(b"a", AT)

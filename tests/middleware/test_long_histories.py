@@ -46,13 +46,14 @@ def ask(url, placing):
 def read(monkeypatch) -> list[Any]:
     """The blocks that are read, one after the other."""
     blocks: list[Any] = []
-    canonical = prompt.canonical
+    pieces_of = prompt.pieces_of
 
-    def reading(block):
-        blocks.append(block)
-        return canonical(block)
+    def reading(message):
+        pieces = pieces_of(message)
+        blocks.extend(piece.json for piece in pieces)
+        return pieces
 
-    monkeypatch.setattr(prompt, "canonical", reading)
+    monkeypatch.setattr(prompt, "pieces_of", reading)
     return blocks
 
 
