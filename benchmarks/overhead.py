@@ -32,7 +32,7 @@ from typing import Final
 import attrs
 
 from benchmarks.histories import KINDS, Json, Kind, history
-from benchmarks.ways import PLAIN, WAYS, Chat, begun
+from benchmarks.ways import PLAIN, WAYS, Application, Chat
 
 LONG: Final = 500
 """From so many messages on a chat may grow by the calls that are measured; a shorter one is begun again for each."""
@@ -62,19 +62,22 @@ SMOKE: Final = Scale(sizes=(1, 3), long=2, runs=1, calls=1, stalls=1, turns=3)
 
 @attrs.define
 class Held:
-    """The chat of a way, at a length."""
+    """The chats of a way, at a length: one after the other, on one client."""
 
     way: str
     kind: Kind
     said: Sequence[Json]
     name: str = attrs.field(default=attrs.Factory(lambda self: self.way, takes_self=True))
     chat: Chat | None = None
+    _application: Application = attrs.field(
+        default=attrs.Factory(lambda self: Application(self.way, self.kind), takes_self=True)
+    )
 
     def ready(self) -> Chat:
         """The chat, about to send a request of that length; a long one is the same for all calls. What stands before
         the last turn was sent before, so that each way has seen it."""
         if self.chat is None or len(self.said) < LONG:
-            self.chat = begun(self.way, self.kind, self.said[:-2])
+            self.chat = self._application.begun(self.said[:-2])
             if self.said:
                 turn(self.chat)
         self.chat.prepare()
@@ -162,7 +165,7 @@ def stalls(scale: Scale) -> Iterator[Json]:
 
 
 async def _longest(way: str, kind: Kind, said: Sequence[Json], calls: int) -> float:
-    chat = begun(way, kind, said, is_async=True)
+    chat = Application(way, kind, is_async=True).begun(said)
     gaps = []
     for _ in range(calls + 1):
         chat.prepare()
@@ -189,7 +192,7 @@ def grown(scale: Scale) -> Json:
     totals = {}
     for way in WAYS:
         gc.collect()
-        chat = begun(way, "agent", [])
+        chat = Application(way, "agent").begun([])
         totals[way] = sum(turn(chat) for _ in range(scale.turns)) / 1_000
     return {"turns": scale.turns, "seconds": totals}
 

@@ -23,9 +23,10 @@ import attrs
 from benchmarks.histories import Json, asked, history, replied
 from convcache.books import Books, Scope
 from convcache.core.ledger import Ledger
+from convcache.core.node import Node
 from convcache.core.planner import Landmarks, Plan
 from convcache.core.policy import Policy
-from convcache.core.prompt import Node, Prompt
+from convcache.core.prompt import Prompt
 from convcache.core.refresh import LAPSE, Caution, Decision
 from convcache.core.transcript import Transcript
 from convcache.core.usage import Bill, Usage

@@ -30,7 +30,7 @@ class Answers:
     """A transport that answers a chat's requests at once, each as though it had read all that was written before."""
 
     kind: Kind
-    number: int
+    number: int = 0
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
         body = reply(self.kind, self.number)
@@ -65,8 +65,8 @@ def reply(kind: Kind, number: int) -> Json:
     }
 
 
-def client(kind: Kind, number: int, *, is_async: bool, **options: Any) -> Any:
-    answers = Answers(kind, number)
+def client(answers: Answers, *, is_async: bool, **options: Any) -> Any:
+    """A client of the real SDK that is answered by these."""
     if is_async:
         async_http = httpx2.AsyncClient(transport=httpx2.MockTransport(answers.soon))
         return AsyncAnthropic(api_key="x", max_retries=0, http_client=async_http, **options)
@@ -147,11 +147,24 @@ class Owned:
         pass
 
 
-def begun(way: str, kind: Kind, said: Sequence[Json], *, is_async: bool = False) -> Chat:
-    """A chat that goes on from a history, which ends with a reply."""
-    middleware = {"middleware": [CacheMiddleware()]} if way == "CacheMiddleware" else {}
-    to = client(kind, len(said) // 2, is_async=is_async, **middleware)
-    if way == "Conversation":
-        return Owned(kind, said, to, is_async=is_async)
-    automatic = {} if middleware else {"cache_control": {"type": "ephemeral"}}
-    return Loop(kind, said, to, objects=way == "SDK, objects", **automatic)
+@attrs.define
+class Application:
+    """An application that holds its chats by one way, all on one client."""
+
+    way: str
+    kind: Kind
+    is_async: bool = False
+    _answers: Answers = attrs.field(default=attrs.Factory(lambda self: Answers(self.kind), takes_self=True))
+    _client: Any = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        middleware = {"middleware": [CacheMiddleware()]} if self.way == "CacheMiddleware" else {}
+        self._client = client(self._answers, is_async=self.is_async, **middleware)
+
+    def begun(self, said: Sequence[Json]) -> Chat:
+        """A chat that goes on from a history, which ends with a reply. The one before it is over."""
+        self._answers.number = len(said) // 2
+        if self.way == "Conversation":
+            return Owned(self.kind, said, self._client, is_async=self.is_async)
+        automatic = {} if self.way == "CacheMiddleware" else {"cache_control": {"type": "ephemeral"}}
+        return Loop(self.kind, said, self._client, objects=self.way == "SDK, objects", **automatic)

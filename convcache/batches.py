@@ -22,9 +22,10 @@ from convcache.books import Books, Clock, OnEvent, scope_of, utc_now
 from convcache.core.blocks import Ttl
 from convcache.core.catalog import Model, Platform, Terms
 from convcache.core.clock import CacheClock
+from convcache.core.node import CountTokens, Node
 from convcache.core.planner import Landmarks, Plan
 from convcache.core.policy import Policy
-from convcache.core.prompt import CountTokens, Node, Prompt
+from convcache.core.prompt import Prompt
 from convcache.core.usage import Bill, Costs, Usage
 from convcache.gate import saving, written
 from convcache.observe import emit
@@ -52,9 +53,7 @@ class _Row:
     def digests(self) -> frozenset[bytes]:
         """Those of the prefixes it marks."""
         plan = self.plan
-        return frozenset(
-            () if plan is None else (point.node.digest for point in plan.breakpoints)
-        )
+        return frozenset(() if plan is None else (point.node.digest for point in plan.breakpoints))
 
 
 class _Rows(Generic[ClientT]):

@@ -33,10 +33,12 @@ from convcache.core.events import (
     Turn,
     TurnSettled,
 )
+from convcache.core.head import Heads
 from convcache.core.ledger import Ledger
+from convcache.core.node import CountTokens
 from convcache.core.planner import Breakpoint, Landmarks, Plan, tail_of
 from convcache.core.policy import Policy
-from convcache.core.prompt import BYTES_PER_TOKEN, CountTokens, Prompt
+from convcache.core.prompt import BYTES_PER_TOKEN, Prompt
 from convcache.core.usage import Bill, Usage
 from convcache.core.volatile import Kind, volatile
 from convcache.errors import InvalidationRefusedError
@@ -113,6 +115,7 @@ class Scope:
     Attributes:
         warm: What is believed cached in it.
         borders: Where its prompts part.
+        heads: What its latest prompts begin with.
         habits: What its conversations have shown of their rhythm.
         gate: Where requests that share a cold prefix pass one before the others.
         headroom: What was last told of the API's limit.
@@ -123,6 +126,7 @@ class Scope:
 
     warm: CacheClock = attrs.field(factory=CacheClock)
     borders: Borders = attrs.field(factory=Borders)
+    heads: Heads = attrs.field(factory=Heads)
     habits: Habits = attrs.field(factory=Habits)
     gate: Gate = attrs.field(factory=Gate)
     headroom: Headroom | None = None
@@ -222,6 +226,7 @@ class Books:
                 grown_from=grown_from,
                 known=known,
                 is_followed=is_followed,
+                heads=self.scope.heads,
                 rules=self.rules,
                 count=self.count,
                 bytes_per_token=BYTES_PER_TOKEN if ledger is None else ledger.bytes_per_token,
@@ -332,7 +337,9 @@ class Books:
         tail = tail_of(prompt.nodes)
         if own or tail is None or self.policy.observing:
             return request
-        return Plan(prompt, (Breakpoint(tail, prompt.nodes[tail], "tail", "5m"),), None, Usage()).marked(request)
+        return Plan(prompt, (Breakpoint(tail, prompt.nodes[tail], "tail", "5m"),), None, Usage()).marked(
+            request
+        )
 
     def settle(self, ledger: Ledger, plan: Plan, bill: Bill, *, at: datetime) -> tuple[Ledger, Turn | None]:
         """Book what a planned request was billed."""

@@ -42,8 +42,8 @@ from pydantic import BaseModel
 from convcache.books import Books, Clock, OnEvent, left_alone, scope_of, utc_now
 from convcache.core.edit import Change, Edit, When
 from convcache.core.events import Turn
+from convcache.core.node import CountTokens
 from convcache.core.policy import Policy
-from convcache.core.prompt import CountTokens
 from convcache.core.refresh import Decision
 from convcache.core.usage import Bill, Costs, Usage
 from convcache.keeper import AsyncKeeper, Keeper

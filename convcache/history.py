@@ -10,8 +10,9 @@ import attrs
 from convcache.core.diagnosis import Sent
 from convcache.core.events import Turn
 from convcache.core.growing import Growing
+from convcache.core.node import Node
 from convcache.core.planner import Landmarks
-from convcache.core.prompt import Node, Prompt
+from convcache.core.prompt import Prompt
 from convcache.core.transcript import Transcript
 
 

@@ -33,9 +33,10 @@ from convcache.core.blocks import as_bytes
 from convcache.core.catalog import Platform
 from convcache.core.events import Turn
 from convcache.core.ledger import Ledger
+from convcache.core.node import CountTokens, Node
 from convcache.core.planner import Landmarks, Plan
 from convcache.core.policy import Policy
-from convcache.core.prompt import CountTokens, Node, Prompt
+from convcache.core.prompt import Prompt
 from convcache.core.seen import Seen
 from convcache.core.usage import Costs, Usage, UsageMeter
 from convcache.habits import Track

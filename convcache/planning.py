@@ -7,9 +7,10 @@ from typing import Any
 from convcache.core.catalog import Platform
 from convcache.core.clock import CacheClock
 from convcache.core.ledger import Ledger
+from convcache.core.node import CountTokens
 from convcache.core.planner import Plan
 from convcache.core.policy import Policy
-from convcache.core.prompt import CountTokens, Prompt
+from convcache.core.prompt import Prompt
 
 
 def plan(

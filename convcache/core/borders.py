@@ -10,7 +10,7 @@ from itertools import pairwise
 from threading import Lock
 from typing import Final
 
-from convcache.core.prompt import Node
+from convcache.core.node import Node
 
 MAX_REMEMBERED: Final = 20_000
 

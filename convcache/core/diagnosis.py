@@ -14,8 +14,8 @@ import attrs
 from convcache.core.blocks import Ttl
 from convcache.core.clock import TTL
 from convcache.core.key import PARAMETERS
+from convcache.core.node import Node
 from convcache.core.planner import Plan
-from convcache.core.prompt import Node
 from convcache.core.usage import Usage
 from convcache.core.view import View
 

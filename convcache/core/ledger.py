@@ -16,9 +16,10 @@ from convcache.core.catalog import Model
 from convcache.core.clock import TTL, CacheClock, Entry
 from convcache.core.diagnosis import Sent, diagnose
 from convcache.core.events import Turn
+from convcache.core.node import Node
 from convcache.core.planner import Landmarks, Plan, forecast, plan, upgrading
 from convcache.core.policy import Policy
-from convcache.core.prompt import BYTES_PER_TOKEN, Node, Prompt
+from convcache.core.prompt import BYTES_PER_TOKEN, Prompt
 from convcache.core.usage import Bill, Costs, Usage
 
 

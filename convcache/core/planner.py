@@ -18,9 +18,10 @@ import attrs
 from convcache.core.blocks import Json, Ttl, marked
 from convcache.core.catalog import LOOKBACK_POSITIONS, MAX_BREAKPOINTS
 from convcache.core.clock import CacheClock, Entry
+from convcache.core.node import Node, Nodes
 from convcache.core.outline import Place
 from convcache.core.policy import Policy, Slot
-from convcache.core.prompt import BYTES_PER_TOKEN, Node, Nodes, Prompt
+from convcache.core.prompt import BYTES_PER_TOKEN, Prompt
 from convcache.core.usage import Usage
 from convcache.core.view import loop_start
 from convcache.core.wire import Marks, Messages, Written, marked_message

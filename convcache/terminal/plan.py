@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 if TYPE_CHECKING:
+    from convcache.core.node import Node
     from convcache.core.planner import Breakpoint, Plan
-    from convcache.core.prompt import Node
 
 WHY: Final = {
     "border": "border: what stands before it is shared by other requests",
@@ -63,8 +63,7 @@ def as_document(plan: "Plan", request: dict[str, Any]) -> dict[str, Any]:
     forecast = plan.forecast
     return {
         "breakpoints": [
-            {"path": path_of(point.node), "slot": point.slot, "ttl": point.ttl}
-            for point in plan.breakpoints
+            {"path": path_of(point.node), "slot": point.slot, "ttl": point.ttl} for point in plan.breakpoints
         ],
         "repairs": list(repairs(plan, request)),
         "forecast": {

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.histories import KINDS, asked, history
-from benchmarks.ways import FIELDS, client
+from benchmarks.ways import FIELDS, Answers, client
 from convcache import Conversation
 
 MESSAGES = 1_000
@@ -35,7 +35,7 @@ def adopted(kind: str, count: int) -> list[Conversation]:
     """Conversations that went on from a history."""
     said = history(kind, MESSAGES - 1)[:-1]
     chats = [
-        Conversation(client(kind, MESSAGES // 2 - 1, is_async=False), **FIELDS, messages=said)
+        Conversation(client(Answers(kind, MESSAGES // 2 - 1), is_async=False), **FIELDS, messages=said)
         for _ in range(count)
     ]
     for chat in chats:
@@ -45,7 +45,7 @@ def adopted(kind: str, count: int) -> list[Conversation]:
 
 def grown(kind: str, count: int) -> list[Conversation]:
     """Conversations that were held from their start."""
-    chats = [Conversation(client(kind, 0, is_async=False), **FIELDS) for _ in range(count)]
+    chats = [Conversation(client(Answers(kind), is_async=False), **FIELDS) for _ in range(count)]
     for turn in range(MESSAGES // 2):
         for chat in chats:
             chat.send(asked(kind, turn))
@@ -74,7 +74,7 @@ def test_forks_share_what_they_have_in_common(traced):
     (base,) = adopted("agent", 1)
     forks = [base.fork() for _ in range(5)]
     for fork in forks:
-        fork._client = client("agent", MESSAGES // 2, is_async=False)
+        fork._client = client(Answers("agent", MESSAGES // 2), is_async=False)
         fork.send(asked("agent", MESSAGES // 2))
     clients = [fork._client for fork in forks]
     with_them = held()

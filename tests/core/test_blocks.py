@@ -19,6 +19,7 @@ from convcache.core.piece import Piece
 from convcache.core.usage import Usage
 from convcache.request import RequestOptions, TurnOptions
 
+
 def key(block: dict) -> bytes:
     return Piece.of(block).key
 
