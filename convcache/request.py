@@ -146,7 +146,7 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - a row for each kind of value
         return value
     # A dict and a list are told from others much faster than a model is.
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: item if isinstance(item, str) else plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [plain(item) for item in value]
     if isinstance(value, BaseModel):
@@ -185,18 +185,15 @@ INLINE_TOOLS_BETA = "inline-tools-2026-09-15"
 
 def needed_betas(messages: Iterable[Mapping[str, Any]]) -> frozenset[str]:
     """The betas that messages of the system's belong to."""
-    system = [message for message in messages if message["role"] == "system"]
-    if not system:
-        return frozenset()
-    clearing = {CLEARING_BETA for message in system if message.get("clear_at")}
-    return frozenset(
-        clearing.union(
-            INLINE_TOOLS_BETA
-            for message in system
-            for block in message["content"]
-            if isinstance(block, Mapping) and block.get("type") in {"tool_addition", "tool_removal"}
-        )
-    )
+    needed = set()
+    for message in messages:
+        if message["role"] == "system":
+            if message.get("clear_at"):
+                needed.add(CLEARING_BETA)
+            blocks = (block for block in message["content"] if isinstance(block, Mapping))
+            if any(block.get("type") in {"tool_addition", "tool_removal"} for block in blocks):
+                needed.add(INLINE_TOOLS_BETA)
+    return frozenset(needed)
 
 
 def with_betas(request: dict[str, Any], betas: Iterable[str]) -> dict[str, Any]:

@@ -252,7 +252,9 @@ class ConversationState:
             clears=row.takes_system and platform(request["model"]) == "claude",
         )
         check_route(request)
-        betas = self._betas | needed_betas(messages.since(len(self.transcript.sent)))
+        betas = self._betas | needed_betas(
+            message.json for message in messages.latest(len(self.transcript.messages))
+        )
         return with_betas({**request, "messages": messages}, betas)
 
     def _start(self, request: dict[str, Any], transcript: Transcript, *, final: bool = False) -> Pending:
@@ -354,7 +356,7 @@ class ConversationState:
 
     def _keep(self, pending: Pending, reply: Reply) -> None:
         before, asked = pending.transcript, pending.request["messages"]
-        self._betas |= needed_betas(asked.since(len(before.sent)))
+        self._betas |= needed_betas(message.json for message in asked.latest(len(before.messages)))
         after = before.answered(asked, reply.content, reply.stop_reason)
         self._history = self._history.answered(before, after)
         # What the server leaves of a history that it edits is told from all of it in every turn.

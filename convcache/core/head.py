@@ -36,7 +36,9 @@ class Head:
     blocks: Mapping[str, Sequence[Json]]
     tools: Mapping[int, Piece]
     system: Mapping[int, Piece]
-    _begun: dict[tuple[object, ...], tuple[object, Nodes, bytes]] = attrs.field(factory=dict, eq=False, repr=False)
+    _begun: dict[tuple[object, ...], tuple[object, Nodes, bytes]] = attrs.field(
+        factory=dict, eq=False, repr=False
+    )
 
     @classmethod
     def of(cls, request: Json) -> Self:

@@ -101,6 +101,9 @@ class Staged:
         return attrs.evolve(self, messages=(*self.messages, message), composing=False)
 
 
+_NOTHING: Final = Staged()
+
+
 @attrs.frozen
 class Transcript:
     """A conversation's messages, turn by turn.
@@ -119,7 +122,7 @@ class Transcript:
     adopted: int = 0
     turns: Growing[Kept] = attrs.field(factory=Growing)
     has_system: bool = False
-    staged: Staged = attrs.field(factory=Staged)
+    staged: Staged = _NOTHING
 
     @classmethod
     def adopting(cls, messages: Iterable[Json]) -> Self:
@@ -209,7 +212,7 @@ class Transcript:
         if says_nothing and not self._awaits_reply:
             raise EmptyMessageError("There is nothing to send.")
         asked = self.sent.plus(ask)
-        for message in asked.since(len(asked) - len(ask)).each():
+        for message in asked.latest(len(self.messages)):
             _check_encodable(message)
         return asked
 
@@ -230,22 +233,22 @@ class Transcript:
         text is left out, and so is a message of nothing else; half a character becomes the mark of a lost one. Asides
         that got no answer, or were not sent, go with the next turn."""
         blocks = [block for block in reply if not is_empty_text(block)]
-        answer = (_answer(blocks),) if blocks else ()
-        said = asked.since(len(self.messages) - self.start)
+        said = [message.json for message in asked.latest(len(self.messages))]
         asides = () if said else self.staged.asides
+        before = asked.whole()
         if not blocks:
-            said, asides = said.first(_spoken(said)), (*asides, *_asides(said))
-        before = self.messages.plus(said)
-        messages = before.plus(answer)
-        turns = self.turns.plus([Kept(len(messages), stop_reason)])
+            spoken = _spoken(said)
+            before, asides = before.first(len(self.messages) + spoken), (*asides, *_asides(said))
+            said = said[:spoken]
+        messages = before.plus([_answer(blocks)]) if blocks else before
         is_summary = any(map(_stands_for_all, blocks))
         return type(self)(
             messages=messages,
             start=len(before) if is_summary else self.start,
             adopted=self.adopted,
-            turns=turns,
+            turns=self.turns.plus([Kept(len(messages), stop_reason)]),
             has_system=not is_summary and (self.has_system or _has_system(said)),
-            staged=Staged(asides=asides),
+            staged=Staged(asides=asides) if asides else _NOTHING,
         )
 
     def rewound(self, turns: int) -> Self:
@@ -285,7 +288,7 @@ class Transcript:
             adopted=min(self.adopted, end),
             turns=turns,
             has_system=(self.has_system or start < self.start) and _has_system(messages.since(start)),
-            staged=Staged(),
+            staged=_NOTHING,
         )
 
     @property

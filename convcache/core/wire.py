@@ -139,11 +139,11 @@ def _frozen(message: Json, pieces: Iterable[Piece]) -> tuple[tuple[int, ...], by
 class Messages(Sequence[Json]):
     """The messages of a history, which grows by a turn and shares what it has with all that grew from it."""
 
-    __slots__ = ("_each", "_start")
+    __slots__ = ("_count", "_each", "_start")
 
     def __init__(self, messages: Iterable[Json] = ()) -> None:
         self._each = Growing(map(Message, messages))
-        self._start = 0
+        self._start, self._count = 0, len(self._each)
 
     def plus(self, messages: "Iterable[Json | Message]") -> Self:
         """These and more. Messages of another history are shared with it."""
@@ -162,9 +162,14 @@ class Messages(Sequence[Json]):
         """All but so many from the start."""
         return self._of(self._each, self._start + start)
 
+    def whole(self) -> Self:
+        """These, and those before the start."""
+        return self._of(self._each, 0)
+
     def _of(self, each: Growing[Message], start: int) -> Self:
         messages = object.__new__(type(self))
         messages._each, messages._start = each, start
+        messages._count = max(0, len(each) - start)
         return messages
 
     def shared(self, other: Sequence[Json]) -> int:
@@ -191,6 +196,10 @@ class Messages(Sequence[Json]):
         """The messages themselves."""
         return chain.from_iterable(self.chunks())
 
+    def latest(self, after: int) -> list[Message]:
+        """All but so many of them, those before the start counted."""
+        return [self._each[at] for at in range(after, len(self._each))]
+
     def chunks(self) -> tuple[tuple[Message, ...], ...]:
         """The messages in the tuples that hold them."""
         return self._each.chunks(self._start)
@@ -210,7 +219,7 @@ class Messages(Sequence[Json]):
         return self._each[at if at < 0 else at + self._start]
 
     def __len__(self) -> int:
-        return max(0, len(self._each) - self._start)
+        return self._count
 
     @overload
     def __getitem__(self, at: int) -> Json: ...
@@ -220,8 +229,8 @@ class Messages(Sequence[Json]):
 
     def __getitem__(self, at: int | slice) -> Json | Sequence[Json]:
         if isinstance(at, slice):
-            return tuple([self.message(index).json for index in range(*at.indices(len(self)))])
-        if at < 0 and at < -len(self):
+            return tuple([self.message(index).json for index in range(*at.indices(self._count))])
+        if at < -self._count:
             raise IndexError(at)
         return self.message(at).json
 
