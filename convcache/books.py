@@ -4,8 +4,8 @@ Coordination fails open: trouble here is an event, and the request goes out as i
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from threading import Lock
@@ -71,14 +71,14 @@ def is_off() -> bool:
 _left_alone: ContextVar[bool] = ContextVar("convcache_left_alone", default=False)
 
 
-@contextmanager
-def left_alone() -> Iterator[None]:
+class left_alone:  # noqa: N801 - a block
     """Requests sent in this block are planned already: a `CacheMiddleware` on their client leaves them alone."""
-    token = _left_alone.set(True)
-    try:
-        yield
-    finally:
-        _left_alone.reset(token)
+
+    def __enter__(self) -> None:
+        self._token = _left_alone.set(True)
+
+    def __exit__(self, *_: object) -> None:
+        _left_alone.reset(self._token)
 
 
 def is_left_alone() -> bool:

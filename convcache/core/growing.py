@@ -90,4 +90,5 @@ def find_late(items: Growing[T_co], value: Any, key: Callable[[T_co], Any]) -> i
     end, step = len(items), 1
     while step <= end and key(items[end - step]) >= value:
         end, step = end - step, 2 * step
-    return bisect_left(items, value, max(0, end - step), end, key=key)
+    # The item before is known to be less, if there is one.
+    return bisect_left(items, value, max(0, end - step + 1), end, key=key)

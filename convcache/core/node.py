@@ -103,7 +103,7 @@ class Nodes(Growing[Node]):
 
     def find(self, node: Node) -> int | None:
         """The index of a node of another prompt, if its whole prefix is here."""
-        index = find_late(self, node.size, attrgetter("size"))
+        index = find_late(self, node.size, _SIZE)
         return index if index < len(self) and self[index].digest == node.digest else None
 
 
@@ -124,6 +124,7 @@ def frame(of: str) -> bytes:
     return len(encoded).to_bytes(8) + encoded
 
 
+_SIZE: Final = attrgetter("size")
 _RUNS: Final = frozenset({"tool_use", "tool_result"})
 
 

@@ -28,6 +28,8 @@ Trait = Literal["thinking", "summary", "citations", "image"]
 """What is in a block: thinking, a summary that stands for what is before it, a document to cite from, an image."""
 
 _PLAIN_TEXT: Final = {"type", "text"}
+_TRAITS: Final = (b"thinking", b"compaction", b"citations", b"image")
+"""One of these words is in every block that has a trait."""
 
 
 class Piece(NamedTuple):
@@ -86,9 +88,9 @@ class Piece(NamedTuple):
             length = text_bytes(called) + len(fields["input"]) - len(field("input"))
         else:
             length = text_length(block)
-        markable = is_markable(block) or takes_own_breakpoint(block)
+        markable = is_markable(block) or (not bare and takes_own_breakpoint(block))
         own = None if bare else breakpoint_ttl(block)
-        traits = tuple(_traits(kind, block))
+        traits = tuple(_traits(kind, block)) if any(word in wire for word in _TRAITS) else ()
         return cls(block, kind, wire, key, length, markable, bare, own, is_shared(block), traits)
 
 

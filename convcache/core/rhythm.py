@@ -181,7 +181,7 @@ class Rhythm:
         """
         tally = self.tallies.get(moment, _NONE)
         told = tally.after(gap.total_seconds(), since.total_seconds(), returned=returned)
-        return attrs.evolve(self, tallies={**self.tallies, moment: told})
+        return type(self)(tallies={**self.tallies, moment: told}, prior=self.prior, proofs=self.proofs)
 
     def gaps(self, moment: Moment, *closer: "Rhythm") -> Gaps:
         """The distribution of the gap that follows a moment.
