@@ -100,7 +100,10 @@ def _in_bytes(request: APIRequest) -> APIRequest:
 
 def _wire(body: Mapping[str, Any], written: Written) -> bytes:
     """The body's bytes, with its fields in their order."""
-    fields = [field(name) + (b"" if value is written else as_bytes(value)) for name, value in body.items()]
+    fields = [
+        field(name) + (b"" if value is written else written.beside(name, value))
+        for name, value in body.items()
+    ]
     at = list(body).index("messages") + 1
     before, after = b",".join(fields[:at]), b"".join(b"," + field for field in fields[at:])
     return written.wire(b"{" + before, after + b"}")

@@ -33,8 +33,12 @@ class Growing(Sequence[T_co]):
 
     def plus(self, items: Iterable[T_co]) -> Self:
         """This and more. What was grown from before stays as it is."""
-        grown = object.__new__(type(self))
-        grown._set(self._chunks, (*self._last, *items))
+        grown, last = object.__new__(type(self)), (*self._last, *items)
+        if len(last) < CHUNK:
+            grown._chunks, grown._last, grown._full = self._chunks, last, self._full
+            grown._size = self._full + len(last)
+        else:
+            grown._set(self._chunks, last)
         return grown
 
     def first(self, count: int) -> Self:

@@ -9,9 +9,10 @@ import attrs
 from cachetools import LRUCache
 
 from convcache.core import key
-from convcache.core.blocks import Json, as_blocks, as_bytes, is_markable, unmarked
+from convcache.core.blocks import Json, Ttl, as_blocks, as_bytes, is_markable, unmarked
 from convcache.core.node import Chain, Node, Nodes, digest_of, frame
 from convcache.core.piece import Piece
+from convcache.core.wire import MARKS
 
 MAX_HEADS: Final = 16
 """Heads of the latest conversations that are kept: those of an application commonly share one, or a few."""
@@ -40,6 +41,8 @@ class Head:
         factory=dict, eq=False, repr=False
     )
 
+    _written: dict[object, bytes] = attrs.field(factory=dict, eq=False, repr=False)
+
     @classmethod
     def of(cls, request: Json) -> Self:
         """Read that of a request.
@@ -66,6 +69,19 @@ class Head:
     def bare(self, request: Json) -> Mapping[str, Sequence[Json]]:
         """The tools and the system prompt of a request, most likely of this one, without breakpoints."""
         return self.blocks if self.is_of(request) else _bare(request)
+
+    def wire(self, section: str, ttls: Mapping[int, Ttl]) -> bytes | None:
+        """The bytes of the tools or of the system prompt with breakpoints on some of the blocks; `None` of what it has not.
+        They are kept."""
+        if section not in self.blocks:
+            return None
+        marks = (section, *ttls.items())
+        if marks not in self._written:
+            wires = [Piece.of(block).wire for block in self.blocks[section]]
+            for place, ttl in ttls.items():
+                wires[place] = wires[place][:-1] + MARKS[ttl] + b"}"
+            self._written[marks] = b"[" + b",".join(wires) + b"]"
+        return self._written[marks]
 
     def begin(self, chain: Chain, toggles: Mapping[str, Any]) -> Nodes:
         """The nodes of tools and system, with which the chain of a prompt begins.

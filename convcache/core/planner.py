@@ -95,23 +95,29 @@ class Plan:
     def marked(self, request: Json) -> dict[str, Any]:
         """The request body with exactly the planned breakpoints. The input is not changed."""
         body = {name: value for name, value in request.items() if name != "cache_control"}
-        for section, blocks in self.prompt.head.bare(request).items():
+        head = self.prompt.head
+        for section, blocks in head.bare(request).items():
             body[section] = [*blocks]
         nodes = self.prompt.nodes
         own = (nodes[index].path for index in nodes.own)
         marks: dict[int, dict[int, Ttl]] = {path[1]: {} for path in own if path[0] == "messages"}
+        in_head: dict[str, dict[int, Ttl]] = {}
         for point in self.breakpoints:
             section, index, *place = point.node.path
             if place:
                 marks.setdefault(index, {})[place[0]] = point.ttl
             else:
                 body[section][index] = marked(body[section][index], point.ttl)
-        body["messages"] = self._marked_messages(request["messages"], marks)
+                in_head.setdefault(section, {})[index] = point.ttl
+        messages = request["messages"]
+        if isinstance(messages, Messages):
+            wire = (lambda name: head.wire(name, in_head.get(name, {}))) if head.is_of(request) else None
+            body["messages"] = Written(messages, marks, wire)
+        else:
+            body["messages"] = self._marked_messages(messages, marks)
         return body
 
-    def _marked_messages(self, messages: Sequence[Json], marks: Marks) -> Written | list[Json]:
-        if isinstance(messages, Messages):
-            return Written(messages, marks)
+    def _marked_messages(self, messages: Sequence[Json], marks: Marks) -> list[Json]:
         spine = list(messages)
         for index in {*self.prompt.outline.messages("words"), *marks}:
             spine[index] = marked_message(spine[index], marks.get(index, {}))

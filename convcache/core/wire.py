@@ -5,10 +5,10 @@ Knows how the SDK writes JSON, and nothing of the SDK; what a breakpoint looks l
 
 import json
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain
 from operator import attrgetter
-from typing import Any, Self, overload
+from typing import Any, Final, Self, get_args, overload
 
 from convcache.core.blocks import Json, Ttl, as_blocks, as_bytes, control, marked, unmarked
 from convcache.core.growing import CHUNK, Growing
@@ -89,12 +89,17 @@ class Message:
         wire, pieces, start = self.wire, [], 0
         for place in sorted(ttls):
             end = self._ends[place] - 1
-            pieces += [wire[start:end], b',"cache_control":', as_bytes(control(ttls[place]))]
+            pieces += [wire[start:end], MARKS[ttls[place]]]
             start = end
         return b"".join([*pieces, wire[start:]])
 
 
 _json = attrgetter("json")
+
+MARKS: Final[Mapping[Ttl, bytes]] = {
+    ttl: b',"cache_control":' + as_bytes(control(ttl)) for ttl in get_args(Ttl)
+}
+"""The bytes of a breakpoint behind what else a block has."""
 
 
 class Page:
@@ -250,8 +255,21 @@ class Written:
     the SDK asks before it looks for helpers of its own in it, and stays itself where it is copied.
     """
 
-    def __init__(self, messages: Messages, marks: Marks) -> None:
-        self.messages, self._marks = messages, marks
+    def __init__(
+        self, messages: Messages, marks: Marks, head: Callable[[str], bytes | None] | None = None
+    ) -> None:
+        """Put breakpoints into messages.
+
+        Args:
+            messages: The messages.
+            marks: Their breakpoints.
+            head: Gives the bytes of what is sent with them and kept, by its field.
+        """
+        self.messages, self._marks, self._head = messages, marks, head
+
+    def beside(self, name: str, value: object) -> bytes:
+        """The bytes of a field that is sent with them."""
+        return (self._head and self._head(name)) or as_bytes(value)
 
     def __iter__(self) -> Iterator[Json]:
         return iter(self.json())
@@ -285,15 +303,15 @@ class Written:
 
 def _wire(messages: Sequence[Message], marks: Mapping[int, Mapping[int, Ttl]] | None) -> bytes:
     """The bytes of messages that follow one another. Where there are many of them, they stay in one piece."""
-    if marks is not None:
-        wires = (
-            message.marked_wire(marks[place]) if place in marks else message.wire
-            for place, message in enumerate(messages)
-        )
-        return b",".join(wires)
-    if len(messages) == CHUNK and messages[-1].page_of(CHUNK) is None:
-        Page(messages)
-    return messages[-1].page_of(len(messages)) or b",".join([message.wire for message in messages])
+    page = messages[-1].page_of(len(messages)) if marks is None else None
+    if page is None and marks is None and len(messages) == CHUNK:
+        page = Page(messages).between(0, CHUNK)
+    if page is not None:
+        return page
+    wires = [message.wire for message in messages]
+    for place, ttls in (marks or {}).items():
+        wires[place] = messages[place].marked_wire(ttls)
+    return b",".join(wires)
 
 
 def in_json(body: Mapping[str, Any]) -> dict[str, Any]:
