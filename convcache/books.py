@@ -333,13 +333,11 @@ class Books:
     def threaded(self, request: dict[str, Any], prompt: Prompt) -> dict[str, Any]:
         """A request of a message thread, of which only the new messages are known, with a breakpoint at its end.
         A thread does not cache by itself. A caller who places breakpoints in threads is left to do so."""
-        own = prompt.automatic is not None or any(node.own for node in prompt.nodes)
+        own = prompt.automatic is not None or len(prompt.nodes.own) > 0
         tail = tail_of(prompt.nodes)
         if own or tail is None or self.policy.observing:
             return request
-        return Plan(prompt, (Breakpoint(tail, prompt.nodes[tail], "tail", "5m"),), None, Usage()).marked(
-            request
-        )
+        return Plan(prompt, (Breakpoint(tail, "tail", "5m"),), None, Usage()).marked(request)
 
     def settle(self, ledger: Ledger, plan: Plan, bill: Bill, *, at: datetime) -> tuple[Ledger, Turn | None]:
         """Book what a planned request was billed."""

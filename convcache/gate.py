@@ -87,19 +87,19 @@ class Gate:
 
 def written(plan: Plan) -> Iterable[bytes]:
     """The prefixes that a request should write, shortest first."""
-    hit = -1 if plan.hit is None else plan.hit
-    return (point.node.digest for point in plan.breakpoints if point.index > hit)
+    hit = -1 if plan.hit is None else plan.hit.number
+    return (point.node.digest for point in plan.breakpoints if point.node.number > hit)
 
 
 def saving(plan: Plan, digests: Container[bytes], terms: Terms = STANDARD) -> Decimal:
     """Dollars that a request saves if it reads these prefixes instead of writing them once more; -1 if it reads none."""
     prices, nodes = plan.prompt.model.prices_at(plan.forecast.prompt, terms), plan.prompt.nodes
     held = reach(nodes, plan.breakpoints, digests.__contains__)
-    if prices is None or held is None or (plan.hit is not None and held <= plan.hit):
+    if prices is None or held is None or (plan.hit is not None and held.number <= plan.hit.number):
         return Decimal(-1)
-    before = 0 if plan.hit is None else nodes[plan.hit].length
-    share = (nodes[held].length - before) / max(1, nodes[-1].length - before)
+    before = 0 if plan.hit is None else plan.hit.length
+    share = (held.length - before) / max(1, nodes[-1].length - before)
     tokens = round(share * (plan.forecast.prompt - plan.forecast.read))
-    lasts = next(point.ttl for point in plan.breakpoints if point.index >= held)
+    lasts = next(point.ttl for point in plan.breakpoints if point.node.number >= held.number)
     write = prices.write_1h if lasts == "1h" else prices.write_5m
     return tokens * (write - prices.read) / 1_000_000

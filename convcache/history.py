@@ -101,8 +101,6 @@ class History:
         still as it was, and where forks part, after so many messages."""
         tails = (kept.tail for kept in reversed(self.kept) if kept.tail is not None)
         is_another = last is not None and bool(prompt.changed(last.fields))
-        anchor = (
-            None if is_another else next((tail for tail in tails if prompt.index_of(tail) is not None), None)
-        )
+        anchor = None if is_another else next(filter(None, map(prompt.nodes.find, tails)), None)
         border = None if parting is None else parting - transcript.start
         return Landmarks(anchor=anchor, pins=self.pins, parting=border)

@@ -231,7 +231,7 @@ class Pauses:
         caution = self._keeper.caution if keeps and self._keeper is not None else NOBODY_KEEPS
         with self._books.failing_open("planning"):
             warm, hit = self._books.scope.warm, plan.hit
-            held = None if hit is None else warm.warm(plan.prompt.nodes[hit].digest, pending.started)
+            held = None if hit is None else warm.warm(hit.digest, pending.started)
             ttl = lifetime(
                 plan.forecast.written,
                 self.habits.outlooks(

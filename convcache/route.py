@@ -22,7 +22,6 @@ from anthropic import (
     Middleware,
 )
 
-from convcache.core.blocks import as_bytes
 from convcache.core.piece import field
 from convcache.core.wire import Written, in_json
 from convcache.taps import derived

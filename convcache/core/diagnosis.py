@@ -151,7 +151,7 @@ def diagnose(before: Sent, plan: Plan, usage: Usage, at: datetime) -> Miss | Non
     for name in plan.prompt.changed(before.fields):
         if name in _MISSES:
             return _MISSES[name]
-    if plan.prompt.index_of(before.tail) is None:
+    if plan.prompt.nodes.find(before.tail) is None:
         return _rewritten(before.view, plan.prompt.view)
     return Miss.EXPIRED if before.lapsed(at) else Miss.UNKNOWN
 

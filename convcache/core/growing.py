@@ -64,13 +64,19 @@ class Growing(Sequence[T_co]):
         return chain.from_iterable((*self._chunks, self._last)) if self._chunks else iter(self._last)
 
     def __reversed__(self) -> Iterator[T_co]:
-        return chain.from_iterable(map(reversed, (self._last, *reversed(self._chunks))))
+        return self.back_from(self._size)
 
     def chunks(self, start: int = 0) -> tuple[tuple[T_co, ...], ...]:
         """The items from one on, in the tuples that hold them: full ones are the same in all that share them."""
         skipped, within = divmod(start, CHUNK)
         first, *others = (*self._chunks[skipped:], self._last) if start < self._size else ((),)
         return (first[within:], *others)
+
+    def back_from(self, end: int) -> Iterator[T_co]:
+        """The items before a place, the last one first."""
+        full, rest = divmod(min(end, self._size), CHUNK)
+        last = self._chunks[full] if full < len(self._chunks) else self._last
+        return chain(reversed(last[:rest]), chain.from_iterable(map(reversed, self._chunks[:full][::-1])))
 
     @overload
     def __getitem__(self, at: int) -> T_co: ...
@@ -81,12 +87,13 @@ class Growing(Sequence[T_co]):
     def __getitem__(self, at: int | slice) -> T_co | Sequence[T_co]:
         if isinstance(at, slice):
             return tuple([self[index] for index in range(*at.indices(self._size))])
-        index = at + self._size if at < 0 else at
-        if index >= self._full:
-            return self._last[index - self._full]
-        if index < 0:
+        if at >= self._full:
+            return self._last[at - self._full]
+        if at >= 0:
+            return self._chunks[at // CHUNK][at % CHUNK]
+        if at < -self._size:
             raise IndexError(at)
-        return self._chunks[index // CHUNK][index % CHUNK]
+        return self[at + self._size]
 
 
 def find_late(items: Growing[T_co], value: Any, key: Callable[[T_co], Any]) -> int:

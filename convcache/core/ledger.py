@@ -146,37 +146,33 @@ class Ledger:
 
 def _entries(plan: Plan, usage: Usage, warm: CacheClock, at: datetime) -> Iterator[Entry]:
     """What the bill says of the prefixes that were marked or expected to be read, the tail last."""
-    nodes = plan.prompt.nodes
-    marks = {point.index: point.ttl for point in plan.breakpoints}
-    hit = None if plan.hit is None else warm.warm(nodes[plan.hit].digest, at)
-    for index in sorted(marks.keys() | ({plan.hit} if plan.hit is not None else ())):
-        digest = nodes[index].digest
-        before = warm.known(digest)
+    marks = {point.node: point.ttl for point in plan.breakpoints}
+    hit = None if plan.hit is None else warm.warm(plan.hit.digest, at)
+    for node in sorted({*marks, *filter(None, [plan.hit])}):
+        before = warm.known(node.digest)
         known = before if before is not None and at < before.expires else None
-        tokens = _tokens(plan, index, usage, before)
-        if usage.cached == 0 or (index not in marks and tokens > usage.read):
+        tokens = _tokens(plan, node, usage, before)
+        if usage.cached == 0 or (node not in marks and tokens > usage.read):
             if known is not None:
                 yield attrs.evolve(known, expires=at)
         elif known is not None and tokens <= usage.read:
             yield known.used(at, tokens)
-        elif index in marks and tokens >= plan.prompt.model.minimum:
+        elif node in marks and tokens >= plan.prompt.model.minimum:
             # What was read although we did not know of it lives no longer than what we did know of.
-            longest = marks[index] if tokens > usage.read else (hit.ttl if hit is not None else "5m")
-            ttl: Ttl = "1h" if marks[index] == longest == "1h" else "5m"
-            yield Entry(digest, tokens, ttl, at + TTL[ttl])
+            longest = marks[node] if tokens > usage.read else (hit.ttl if hit is not None else "5m")
+            ttl: Ttl = "1h" if marks[node] == longest == "1h" else "5m"
+            yield Entry(node.digest, tokens, ttl, at + TTL[ttl])
 
 
-def _tokens(plan: Plan, index: int, usage: Usage, known: Entry | None) -> int:
+def _tokens(plan: Plan, node: Node, usage: Usage, known: Entry | None) -> int:
     """The length of a marked prefix: billed at the tail and at the hit, else known before, else in proportion."""
-    tail = plan.breakpoints[-1].index if plan.breakpoints else None
-    if index == tail:
+    tail = plan.tail
+    if node is tail:
         return usage.cached
     if known is not None:
-        is_read = index == plan.hit and usage.read and _close(known.tokens, usage.read)
+        is_read = node is plan.hit and usage.read and _close(known.tokens, usage.read)
         return usage.read if is_read else known.tokens
-    length = plan.prompt.nodes[index].length
-    whole = plan.prompt.nodes[tail].length if tail is not None else length
-    return round(usage.cached * length / whole)
+    return round(usage.cached * node.length / (node if tail is None else tail).length)
 
 
 def _close(one: int, other: int) -> bool:

@@ -29,6 +29,7 @@ class Node(NamedTuple):
     """One block, as the end of a prefix.
 
     Attributes:
+        number: How many nodes stand before it, in every prompt that has its prefix.
         path: Where the block stands in the request: `("messages", 3, 0)`.
         digest: Names the prefix up to and including this block, with all that is part of its key.
         said: Names only what the messages up to here say, whatever the model, tools, system and settings; empty in a
@@ -42,6 +43,7 @@ class Node(NamedTuple):
         kind: The block's type.
     """
 
+    number: int
     path: Path
     digest: bytes
     said: bytes
@@ -64,28 +66,28 @@ class Nodes(Growing[Node]):
 
     Attributes:
         head: How many of them stand before the messages.
-        own: The indices of those that carry a breakpoint of the caller's.
-        shared: The indices of those that the caller declared to be shared.
+        own: Those that carry a breakpoint of the caller's.
+        shared: Those that the caller declared to be shared.
     """
 
     __slots__ = ("head", "own", "shared")
 
     def __init__(self) -> None:
         super().__init__()
-        self.head, self.own, self.shared = 0, Growing[int](), Growing[int]()
+        self.head, self.own, self.shared = 0, Growing[Node](), Growing[Node]()
 
     def plus(self, items: Iterable[Node]) -> Self:
         """These and more."""
         new = tuple(items)
         grown = super().plus(new)
         grown.head, grown.own, grown.shared = self.head, self.own, self.shared
-        for index, node in enumerate(new, len(self)):
+        for node in new:
             if node.path[0] != "messages":
-                grown.head = index + 1
+                grown.head = node.number + 1
             if node.own is not None:
-                grown.own = grown.own.plus([index])
+                grown.own = grown.own.plus([node])
             if node.shared:
-                grown.shared = grown.shared.plus([index])
+                grown.shared = grown.shared.plus([node])
         return grown
 
     def first(self, count: int) -> Self:
@@ -94,17 +96,19 @@ class Nodes(Growing[Node]):
             return self
         cut = super().first(count)
         cut.head = min(self.head, count)
-        cut.own, cut.shared = (all_.first(bisect_left(all_, count)) for all_ in (self.own, self.shared))
+        cut.own, cut.shared = (
+            all_.first(bisect_left(all_, count, key=attrgetter("number"))) for all_ in (self.own, self.shared)
+        )
         return cut
 
     def before(self, place: Place) -> int:
         """How many stand before a place in the messages."""
         return find_late(self, place, place_of)
 
-    def find(self, node: Node) -> int | None:
-        """The index of a node of another prompt, if its whole prefix is here."""
-        index = find_late(self, node.size, _SIZE)
-        return index if index < len(self) and self[index].digest == node.digest else None
+    def find(self, node: Node) -> Node | None:
+        """A node of another prompt, if its whole prefix is here."""
+        here = self[node.number] if node.number < len(self) else None
+        return here if here is not None and here.digest == node.digest else None
 
 
 def place_of(node: Node) -> Place:
@@ -124,7 +128,6 @@ def frame(of: str) -> bytes:
     return len(encoded).to_bytes(8) + encoded
 
 
-_SIZE: Final = attrgetter("size")
 _RUNS: Final = frozenset({"tool_use", "tool_result"})
 
 
@@ -135,6 +138,7 @@ class Chain:
     rules: Platform
     count: CountTokens | None
     is_followed: bool
+    number: int = 0
     digest: bytes = b""
     said: bytes = b""
     position: int = 0
@@ -148,14 +152,15 @@ class Chain:
     def go_on_after(self, last: Node) -> None:
         """Go on where a node of a message ended."""
         index, place = place_of(last)
-        self.digest, self.said, self.position = last.digest, last.said, last.position
+        self.number, self.digest, self.said = last.number + 1, last.digest, last.said
+        self.position = last.position
         self.size, self.length = last.size, last.length
         self.run = last.kind
         self.after = index, place + 1
 
     def go_on_behind(self, head: Nodes, digest: bytes) -> None:
         """Go on where tools and system ended."""
-        self.digest = digest
+        self.number, self.digest = len(head), digest
         if head:
             last = head[-1]
             self.position, self.size, self.length, self.run = last.position, last.size, last.length, last.kind
@@ -179,7 +184,9 @@ class Chain:
         if kind != self.run or kind not in _RUNS or self.rules not in COLLAPSING_PLATFORMS:
             self.position += 1
         self.run = kind
+        self.number += 1
         return Node(
+            self.number - 1,
             path,
             self.digest,
             self.said,

@@ -11,6 +11,8 @@ to go back to), and the caller's *own*.
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
+from itertools import takewhile
+from operator import attrgetter
 from typing import Any, Final
 
 import attrs
@@ -35,13 +37,11 @@ class Breakpoint:
     """One planned breakpoint.
 
     Attributes:
-        index: Where its node stands in the prompt.
-        node: The node.
+        node: Where it stands in the prompt.
         slot: What it is for.
         ttl: How long what is written up to it should live.
     """
 
-    index: int
     node: Node
     slot: Slot
     ttl: Ttl
@@ -78,7 +78,7 @@ class Plan:
 
     prompt: Prompt
     breakpoints: tuple[Breakpoint, ...]
-    hit: int | None
+    hit: Node | None
     forecast: Usage
     is_tight: bool = False
 
@@ -98,8 +98,7 @@ class Plan:
         head = self.prompt.head
         for section, blocks in head.bare(request).items():
             body[section] = [*blocks]
-        nodes = self.prompt.nodes
-        own = (nodes[index].path for index in nodes.own)
+        own = (node.path for node in self.prompt.nodes.own)
         marks: dict[int, dict[int, Ttl]] = {path[1]: {} for path in own if path[0] == "messages"}
         in_head: dict[str, dict[int, Ttl]] = {}
         for point in self.breakpoints:
@@ -155,11 +154,11 @@ def plan(
         shortest = _shortest(prompt, policy, bytes_per_token)
         chosen: dict[int, Breakpoint] = {}
         for point in _candidates(prompt, landmarks, is_border, policy):
-            if point.index not in chosen and point.node.length >= shortest:
-                chosen[point.index] = _as_held(point, warm, at)
+            if point.node.number not in chosen and point.node.length >= shortest:
+                chosen[point.node.number] = _as_held(point, warm, at)
             if len(chosen) == MAX_BREAKPOINTS:
                 break
-        breakpoints = _with_falling_ttls([chosen[index] for index in sorted(chosen)])
+        breakpoints = _with_falling_ttls([chosen[number] for number in sorted(chosen)])
     return forecast(prompt, breakpoints, warm, at=at, bytes_per_token=bytes_per_token)
 
 
@@ -173,20 +172,19 @@ def forecast(
 ) -> Plan:
     """The plan of a request with these breakpoints; see `plan`."""
     hit = reach(prompt.nodes, breakpoints, lambda digest: warm.warm(digest, at))
-    entry = None if hit is None else warm.warm(prompt.nodes[hit].digest, at)
+    entry = None if hit is None else warm.warm(hit.digest, at)
     bill = _bill(prompt, breakpoints, hit, entry, bytes_per_token or 1)
     return Plan(prompt, breakpoints, hit, bill)
 
 
 def _as_written(prompt: Prompt) -> tuple[Breakpoint, ...]:
     """The caller's own breakpoints, the top-level one included, as they stand."""
-    nodes = prompt.nodes
-    own = {index: node.own for index in nodes.own if (node := nodes[index]).own and node.markable}
+    own = {node: node.own for node in prompt.nodes.own if node.markable and node.own}
     if prompt.automatic is not None:
-        last = next((i for i in range(len(nodes) - 1, -1, -1) if nodes[i].markable), None)
+        last = next(filter(_MARKABLE, reversed(prompt.nodes)), None)
         if last is not None:
             own.setdefault(last, prompt.automatic)
-    return tuple(Breakpoint(index, nodes[index], "own", own[index]) for index in sorted(own))
+    return tuple(Breakpoint(node, "own", own[node]) for node in sorted(own))
 
 
 def _shortest(prompt: Prompt, policy: Policy, bytes_per_token: float | None) -> float:
@@ -205,15 +203,14 @@ def _candidates(
 ) -> Iterator[Breakpoint]:
     """Every place worth a breakpoint, the one that saves most first, with the TTL asked for there."""
     tail = tail_of(prompt.nodes)
-    for index, slot in _places(prompt, tail, landmarks, is_border):
-        if index is None or slot not in policy.slots or (slot == "own" and policy.own != "keep"):
+    for node, slot in _places(prompt, tail, landmarks, is_border):
+        if node is None or slot not in policy.slots or (slot == "own" and policy.own != "keep"):
             continue
-        node = prompt.nodes[index]
-        asked = node.own or (prompt.automatic if index == tail else None)
+        asked = node.own or (prompt.automatic if node is tail else None)
         chosen = _ttl(slot, landmarks) if policy.ttl == "auto" else policy.ttl
         ttl = (policy.own == "keep" and asked) or chosen
         if ttl is not None:
-            yield Breakpoint(index, node, slot, ttl)
+            yield Breakpoint(node, slot, ttl)
 
 
 def _ttl(slot: Slot, landmarks: Landmarks) -> Ttl | None:
@@ -221,12 +218,12 @@ def _ttl(slot: Slot, landmarks: Landmarks) -> Ttl | None:
 
 
 def _places(
-    prompt: Prompt, tail: int | None, landmarks: Landmarks, is_border: Callable[[Node], bool]
-) -> list[tuple[int | None, Slot]]:
+    prompt: Prompt, tail: Node | None, landmarks: Landmarks, is_border: Callable[[Node], bool]
+) -> list[tuple[Node | None, Slot]]:
     nodes, head_end = prompt.nodes, _head_end(prompt.nodes)
-    anchor = _found(prompt, landmarks.anchor)
-    is_urgent = tail is not None and anchor is not None and _is_out_of_reach(nodes, anchor, tail)
-    borders = _borders(prompt.nodes, is_border)
+    anchor = None if landmarks.anchor is None else nodes.find(landmarks.anchor)
+    is_urgent = tail is not None and anchor is not None and _is_out_of_reach(anchor, tail)
+    borders = _borders(nodes, is_border)
     parting = None if landmarks.parting is None else _last_markable(prompt, (landmarks.parting, 0))
     return [
         (tail, "tail"),
@@ -235,41 +232,36 @@ def _places(
         *((border, "border") for border in reversed(borders)),
         (None if borders else head_end, "border"),
         (anchor, "anchor"),
-        *((_found(prompt, pin), "pin") for pin in reversed(landmarks.pins)),
+        *((nodes.find(pin), "pin") for pin in reversed(landmarks.pins)),
         (_edge(prompt), "edge"),
-        *((index, "own") for index in reversed(nodes.own) if nodes[index].markable),
+        *((node, "own") for node in reversed(nodes.own) if node.markable),
         (head_end, "border"),
     ]
 
 
-def _found(prompt: Prompt, node: Node | None) -> int | None:
-    return None if node is None else prompt.index_of(node)
-
-
-def _is_out_of_reach(nodes: Sequence[Node], old: int, tail: int) -> bool:
+def _is_out_of_reach(old: Node, tail: Node) -> bool:
     """Whether looking back from the tail does not find what ends there."""
-    return nodes[tail].position - nodes[old].position >= LOOKBACK_POSITIONS
+    return tail.position - old.position >= LOOKBACK_POSITIONS
 
 
-def _borders(nodes: Nodes, is_border: Callable[[Node], bool]) -> list[int]:
+def _borders(nodes: Nodes, is_border: Callable[[Node], bool]) -> list[Node]:
     """Where the prompts of others part from this one: declared anywhere, learned up to the end of the first message."""
-    found = {*nodes.shared}
-    for index, node in enumerate(nodes):
-        if index >= nodes.head and node.path[1] > 0:
-            break
-        if is_border(node):
-            found.add(index)
-    return sorted(index for index in found if nodes[index].markable)
+    opening = takewhile(lambda node: node.number < nodes.head or node.path[1] == 0, nodes)
+    return sorted(filter(_MARKABLE, {*nodes.shared, *filter(is_border, opening)}))
 
 
-def _head_end(nodes: Nodes) -> int | None:
+def _head_end(nodes: Nodes) -> Node | None:
     """The end of what every request of the conversation shares: of the system prompt, else of the tools."""
-    return next((index for index in range(nodes.head - 1, -1, -1) if nodes[index].markable), None)
+    return next(filter(_MARKABLE, nodes.back_from(nodes.head)), None)
 
 
-def tail_of(nodes: Nodes) -> int | None:
+def tail_of(nodes: Nodes) -> Node | None:
     """The last block of the messages that can be marked."""
-    return next((index for index in range(len(nodes) - 1, nodes.head - 1, -1) if nodes[index].markable), None)
+    last = next(filter(_MARKABLE, reversed(nodes)), None)
+    return None if last is None or last.number < nodes.head else last
+
+
+_MARKABLE: Final = attrgetter("markable")
 
 
 def upgrading(
@@ -290,17 +282,17 @@ def upgrading(
     nodes, end = prompt.nodes, _last_markable(prompt, (placeholder, 0))
     if end is None:
         return None
-    held = next((i for i in range(end - 1, -1, -1) if warm.warm(nodes[i].digest, at) is not None), None)
+    before = nodes.back_from(end.number)
+    held = next((node for node in before if warm.warm(node.digest, at) is not None), None)
     places = {place for place in (_head_end(nodes), held, end) if place is not None}
     breakpoints = tuple(
-        Breakpoint(place, nodes[place], "tail" if place == end else "anchor", "1h")
-        for place in sorted(places)
+        Breakpoint(place, "tail" if place is end else "anchor", "1h") for place in sorted(places)
     )
     plan = forecast(prompt, breakpoints, warm, at=at, bytes_per_token=bytes_per_token)
-    return None if plan.hit is None or plan.hit != held else plan
+    return None if plan.hit is None or plan.hit is not held else plan
 
 
-def _edge(prompt: Prompt) -> int | None:
+def _edge(prompt: Prompt) -> Node | None:
     """The last block that stays as it is when the server next leaves something out."""
     if prompt.view.edge is not None:
         return _last_markable(prompt, prompt.view.edge)
@@ -314,15 +306,11 @@ def _edge(prompt: Prompt) -> int | None:
     return _last_markable(prompt, (start + 1, 0), since=start)
 
 
-def _last_markable(prompt: Prompt, place: Place, *, since: int = 0) -> int | None:
+def _last_markable(prompt: Prompt, place: Place, *, since: int = 0) -> Node | None:
     """The last block of the messages that can be marked, before a place and in no message before `since`."""
-    for index in range(prompt.nodes.before(place) - 1, -1, -1):
-        node = prompt.nodes[index]
-        if node.section != "messages" or node.path[1] < since:
-            return None
-        if node.markable:
-            return index
-    return None
+    nodes = prompt.nodes
+    last = next(filter(_MARKABLE, nodes.back_from(nodes.before(place))), None)
+    return None if last is None or last.number < nodes.head or last.path[1] < since else last
 
 
 def _as_held(point: Breakpoint, warm: CacheClock, at: datetime) -> Breakpoint:
@@ -337,32 +325,29 @@ def _with_falling_ttls(points: Sequence[Breakpoint]) -> tuple[Breakpoint, ...]:
     return (*[attrs.evolve(point, ttl="1h") for point in points[:last_hour]], *points[last_hour:])
 
 
-def reach(
-    nodes: Sequence[Node], points: Sequence[Breakpoint], is_held: Callable[[bytes], object]
-) -> int | None:
+def reach(nodes: Nodes, points: Sequence[Breakpoint], is_held: Callable[[bytes], object]) -> Node | None:
     """The longest prefix that the server finds, if it holds these: from the last breakpoint to the first, it looks
     back over the positions before each."""
     for point in reversed(points):
         first = point.node.position - LOOKBACK_POSITIONS + 1
-        for index in range(point.index, -1, -1):
-            node = nodes[index]
+        for node in nodes.back_from(point.node.number + 1):
             if node.position < first:
                 break
             if is_held(node.digest):
-                return index
+                return node
     return None
 
 
 def _bill(
     prompt: Prompt,
     points: Sequence[Breakpoint],
-    hit: int | None,
+    hit: Node | None,
     entry: Entry | None,
     bytes_per_token: float,
 ) -> Usage:
     """The bill by the documents: read up to the longest hit, write up to the last breakpoint, pay for the rest."""
     read = 0 if entry is None else entry.tokens
-    read_length = 0 if hit is None else prompt.nodes[hit].length
+    read_length = 0 if hit is None else hit.length
 
     def tokens(node: Node) -> int:
         return read + max(0, round((node.length - read_length) / bytes_per_token))

@@ -125,10 +125,6 @@ class Prompt:
             automatic=breakpoint_ttl({"cache_control": request.get("cache_control")}),
         )
 
-    def index_of(self, node: Node) -> int | None:
-        """Where a node of an earlier prompt stands in this one, if its whole prefix is still here."""
-        return self.nodes.find(node)
-
     def changed(self, earlier: Mapping[str, Any]) -> tuple[str, ...]:
         """The names of what is not as in the fields of an earlier prompt: `model`, `tools`, `thinking`, ..."""
         if self.fields is earlier:

@@ -55,11 +55,12 @@ class Message:
     def wire(self) -> bytes:
         """Its bytes on the wire, without breakpoints."""
         wire = self._wire
-        if wire is None and self._page is not None:
+        if wire is not None:
+            return wire
+        if self._page is not None:
             return self._page.between(self._place, self._place + 1)
-        if wire is None:
-            self._ends, wire = _frozen(self.json, self.pieces)
-            self._wire = wire
+        self._ends, wire = _frozen(self.json, self.pieces)
+        self._wire = wire
         return wire
 
     def move(self, page: "Page", place: int) -> None:
@@ -67,7 +68,7 @@ class Message:
         # Last of all: another thread that finds them gone has to find the page.
         self._place, self._page, self._wire = place, page, None
 
-    def page_of(self, count: int) -> bytes | None:
+    def up_to(self, count: int) -> bytes | None:
         """The bytes of so many messages up to this one, if they are on one page. The same message has the same ones
         before it, in one history and in what forks from it."""
         page, end = self._page, self._place + 1
@@ -287,7 +288,11 @@ class Written:
         for index, ttls in self._marks.items():
             chunk, place = self.messages.chunk_of(index)
             marks.setdefault(chunk, {})[place] = ttls
-        parts = [_wire(chunk, marks.get(at)) for at, chunk in enumerate(self.messages.chunks()) if chunk]
+        parts = [
+            _marked(chunk, marks[at]) if at in marks else chunk[-1].up_to(len(chunk)) or _wire(chunk)
+            for at, chunk in enumerate(self.messages.chunks())
+            if chunk
+        ]
         if not parts:
             return before + b"[]" + after
         parts[0] = before + b"[" + parts[0]
@@ -301,17 +306,24 @@ class Written:
         return self
 
 
-def _wire(messages: Sequence[Message], marks: Mapping[int, Mapping[int, Ttl]] | None) -> bytes:
+def _wire(messages: Sequence[Message]) -> bytes:
     """The bytes of messages that follow one another. Where there are many of them, they stay in one piece."""
-    page = messages[-1].page_of(len(messages)) if marks is None else None
-    if page is None and marks is None and len(messages) == CHUNK:
-        page = Page(messages).between(0, CHUNK)
-    if page is not None:
-        return page
-    wires = [message.wire for message in messages]
-    for place, ttls in (marks or {}).items():
-        wires[place] = messages[place].marked_wire(ttls)
-    return b",".join(wires)
+    if len(messages) == CHUNK:
+        return Page(messages).between(0, CHUNK)
+    return b",".join([message.wire for message in messages])
+
+
+def _marked(messages: Sequence[Message], marks: Mapping[int, Mapping[int, Ttl]]) -> bytes:
+    """The same, with breakpoints. What is between marked ones is taken from their page, if they have one."""
+    parts, start = list[bytes](), 0
+    for place in [*sorted(marks), len(messages)]:
+        if place > start:
+            between = messages[start:place]
+            parts.append(between[-1].up_to(len(between)) or b",".join([message.wire for message in between]))
+        if place < len(messages):
+            parts.append(messages[place].marked_wire(marks[place]))
+        start = place + 1
+    return b",".join(parts)
 
 
 def in_json(body: Mapping[str, Any]) -> dict[str, Any]:

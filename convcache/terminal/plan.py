@@ -78,14 +78,14 @@ def as_document(plan: "Plan", request: dict[str, Any]) -> dict[str, Any]:
 
 def outline(plan: "Plan", request: dict[str, Any]) -> Iterator[str]:
     """A plan as lines: the request block by block, then repairs and forecast."""
-    points = {point.index: point for point in plan.breakpoints}
+    points = {point.node: point for point in plan.breakpoints}
     section = ""
-    for index, node in enumerate(plan.prompt.nodes):
+    for node in plan.prompt.nodes:
         heading = node.section if node.section != "messages" else _heading(node, request)
         if heading != section:
             section = heading
             yield heading
-        yield _line(node, points.get(index), request)
+        yield _line(node, points.get(node), request)
     for repair in repairs(plan, request):
         yield f"repaired  {repair}"
     yield from _forecast(plan)
@@ -93,11 +93,11 @@ def outline(plan: "Plan", request: dict[str, Any]) -> Iterator[str]:
 
 def repairs(plan: "Plan", request: dict[str, Any]) -> Iterator[str]:
     """What the caller's own breakpoints would have got wrong, or what becomes of them."""
-    chosen = {point.index: point for point in plan.breakpoints}
-    for index, node in enumerate(plan.prompt.nodes):
+    chosen = {point.node: point for point in plan.breakpoints}
+    for node in plan.prompt.nodes:
         if node.own is None:
             continue
-        point = chosen.get(index)
+        point = chosen.get(node)
         if not node.markable:
             yield f"{path_of(node)}: the API refuses a breakpoint here; taken away"
         elif point is None:

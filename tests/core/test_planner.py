@@ -156,7 +156,7 @@ def chat(*, head: int = 20_000, turns: int = 3, **fields: object) -> dict:
 
 
 def slots(plan: Plan) -> dict[str, tuple]:
-    return {point.slot: plan.prompt.nodes[point.index].path for point in plan.breakpoints}
+    return {point.slot: point.node.path for point in plan.breakpoints}
 
 
 def test_the_border_is_the_end_of_the_system_prompt():
