@@ -22,12 +22,17 @@ class Fields:
         values: By name, as plain JSON. What is `None` is not sent.
         runnable: Those of the tools that the SDK can run, by their names.
         sent: Those of the values that are sent.
+        of_key: Those of them that are part of the cache's key.
     """
 
     values: Mapping[str, Any]
     runnable: Mapping[str, Any]
     sent: Mapping[str, Any] = attrs.field(
         init=False, default=attrs.Factory(lambda self: given(self.values), takes_self=True)
+    )
+
+    of_key: Mapping[str, Any] = attrs.field(
+        init=False, default=attrs.Factory(lambda self: _of_the_key(self.sent), takes_self=True)
     )
 
     @classmethod
@@ -84,7 +89,7 @@ class Fields:
 
     def share_key_with(self, request: Mapping[str, Any]) -> bool:
         """Whether a prompt sent with these fields begins with that of a request, as far as fields make the key."""
-        return _of_the_key(request) == _of_the_key(self.sent)
+        return _of_the_key(request) == self.of_key
 
 
 def are_of_the_key(names: Iterable[str]) -> bool:

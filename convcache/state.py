@@ -360,7 +360,7 @@ class ConversationState:
         after = before.answered(asked, reply.content, reply.stop_reason)
         self._history = self._history.answered(before, after)
         # What the server leaves of a history that it edits is told from all of it in every turn.
-        before.sent.set_down(keeps_json=bool(pending.request.get("context_management")))
+        before.messages.set_down(keeps_json=bool(pending.request.get("context_management")))
 
     def settle(self, pending: Pending, bill: Bill, *, kept: bool) -> None:
         """Book what was billed, whatever becomes of the turn."""

@@ -74,9 +74,16 @@ class Growing(Sequence[T_co]):
 
     def back_from(self, end: int) -> Iterator[T_co]:
         """The items before a place, the last one first."""
-        full, rest = divmod(min(end, self._size), CHUNK)
-        last = self._chunks[full] if full < len(self._chunks) else self._last
-        return chain(reversed(last[:rest]), chain.from_iterable(map(reversed, self._chunks[:full][::-1])))
+        if end >= self._full:
+            last = reversed(self._last[: end - self._full])
+            return (
+                chain(last, chain.from_iterable(map(reversed, reversed(self._chunks))))
+                if self._chunks
+                else last
+            )
+        full, rest = divmod(end, CHUNK)
+        earlier = chain.from_iterable(map(reversed, reversed(self._chunks[:full])))
+        return chain(reversed(self._chunks[full][:rest]), earlier)
 
     @overload
     def __getitem__(self, at: int) -> T_co: ...

@@ -62,6 +62,12 @@ class Head:
         }
         return cls(_values(request), fields, _bare(request), tools, system)
 
+    def read_from(self, values: tuple[object, ...]) -> Self:
+        """The same one, read from other objects. What is kept of it is kept once."""
+        return type(self)(
+            values, self.fields, self.blocks, self.tools, self.system, self._begun, self._written
+        )
+
     def is_of(self, request: Json) -> bool:
         """Whether a request has the very same objects."""
         return all(map(is_, self.read, _values(request)))
@@ -133,7 +139,7 @@ class Heads:
             head = Head.of(request)
             with self._lock:
                 self._heads[name] = head
-        return attrs.evolve(head, read=values)
+        return head.read_from(values)
 
 
 _TOOLS: Final = frame("tools")

@@ -69,7 +69,10 @@ class Piece(NamedTuple):
             ValueError: It cannot be written as JSON (NaN, an infinity, a lone surrogate).
             TypeError: It holds an object that is not JSON.
         """
-        kind, bare, fields = block.get("type"), "cache_control" not in block, {}
+        kind = block.get("type")
+        if kind == "text" and block.keys() == _PLAIN_TEXT and isinstance(text := block["text"], str):
+            return cls._of_text(block, text)
+        bare, fields = "cache_control" not in block, {}
         for name, value in block.items():
             if name != "cache_control":
                 written = as_bytes(value)
@@ -80,9 +83,6 @@ class Piece(NamedTuple):
                 fields[name] = field(name) + written
         wire = b"{" + b",".join(fields.values()) + b"}"
         key = b"{" + b",".join([fields[name] for name in sorted(fields)]) + b"}"
-        if kind == "text" and block.keys() == _PLAIN_TEXT and isinstance(text := block["text"], str):
-            length, markable = text_bytes(text), bool(text.strip())
-            return cls(block, kind, wire, key, length, markable, True, None, is_shared(block), ())
         if kind == "tool_use" and "input" in fields and isinstance(called := block.get("name"), str):
             # What `text_length` tells, without writing the input again.
             length = text_bytes(called) + len(fields["input"]) - len(field("input"))
@@ -92,6 +92,15 @@ class Piece(NamedTuple):
         own = None if bare else breakpoint_ttl(block)
         traits = tuple(_traits(kind, block)) if any(word in wire for word in _TRAITS) else ()
         return cls(block, kind, wire, key, length, markable, bare, own, is_shared(block), traits)
+
+    @classmethod
+    def _of_text(cls, block: Json, text: str) -> Self:
+        """The same of a block that is its text, as most are."""
+        quoted = as_bytes(text)
+        key = b'{"text":' + quoted + b',"type":"text"}'
+        wire = key if next(iter(block)) == "text" else b'{"type":"text","text":' + quoted + b"}"
+        markable = bool(text.strip())
+        return cls(block, "text", wire, key, text_bytes(text), markable, True, None, is_shared(block), ())
 
 
 def pieces_of(message: Json) -> tuple[Piece, ...]:
