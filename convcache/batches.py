@@ -18,7 +18,7 @@ from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types.messages import MessageBatch, MessageBatchIndividualResponse
 from anthropic.types.messages.batch_create_params import Request
 
-from convcache.books import Books, Clock, OnEvent, scope_of, utc_now
+from convcache.books import Books, Clock, OnEvent, utc_now
 from convcache.core.blocks import Ttl
 from convcache.core.catalog import Model, Platform, Terms
 from convcache.core.clock import CacheClock
@@ -30,6 +30,7 @@ from convcache.core.usage import Bill, Costs, Usage
 from convcache.gate import saving, written
 from convcache.observe import emit
 from convcache.request import plain
+from convcache.scope import scope_of
 
 MAX_WAIT: Final = timedelta(minutes=30)
 POLL: Final = timedelta(seconds=10)

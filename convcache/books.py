@@ -8,17 +8,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from threading import Lock
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 import attrs
 
 from convcache import observe
 from convcache.core.blocks import Ttl
-from convcache.core.borders import Borders
 from convcache.core.catalog import Platform, model
-from convcache.core.clock import CacheClock
 from convcache.core.diagnosis import CLEARED_CONTENT, invalidation
 from convcache.core.events import (
     BreakpointsRefused,
@@ -33,17 +29,15 @@ from convcache.core.events import (
     Turn,
     TurnSettled,
 )
-from convcache.core.head import Heads
 from convcache.core.ledger import Ledger
 from convcache.core.node import CountTokens
 from convcache.core.planner import Breakpoint, Landmarks, Plan, tail_of
 from convcache.core.policy import Policy
 from convcache.core.prompt import BYTES_PER_TOKEN, Prompt
 from convcache.core.usage import Bill, Usage
-from convcache.core.volatile import Kind, volatile
+from convcache.core.volatile import volatile
 from convcache.errors import InvalidationRefusedError
-from convcache.gate import Gate
-from convcache.habits import Habits
+from convcache.scope import Headroom, Scope
 
 Clock = Callable[[], datetime]
 """Gives the time as an aware datetime."""
@@ -86,55 +80,6 @@ def is_left_alone() -> bool:
     return _left_alone.get()
 
 
-@attrs.frozen
-class Headroom:
-    """How many input tokens the API takes for now, as it said with a reply.
-
-    Attributes:
-        remaining: Tokens.
-        reset: When the limit is whole again.
-    """
-
-    remaining: int
-    reset: datetime
-
-    @classmethod
-    def of(cls, headers: Mapping[str, str]) -> "Headroom | None":
-        """Read a reply's headers."""
-        remaining = headers.get("anthropic-ratelimit-input-tokens-remaining", "")
-        with suppress(ValueError):
-            reset = datetime.fromisoformat(headers.get("anthropic-ratelimit-input-tokens-reset", ""))
-            return cls(int(remaining), reset)
-        return None
-
-
-@attrs.define
-class Scope:
-    """What is known of a scope, the part of the world in which cache entries are shared.
-
-    Attributes:
-        warm: What is believed cached in it.
-        borders: Where its prompts part.
-        heads: What its latest prompts begin with.
-        habits: What its conversations have shown of their rhythm.
-        gate: Where requests that share a cold prefix pass one before the others.
-        headroom: What was last told of the API's limit.
-        refused: The models whose server has refused our breakpoints.
-        unknown: The models that were told to be unknown.
-        unstable: What was told to change by itself, by its place and kind.
-    """
-
-    warm: CacheClock = attrs.field(factory=CacheClock)
-    borders: Borders = attrs.field(factory=Borders)
-    heads: Heads = attrs.field(factory=Heads)
-    habits: Habits = attrs.field(factory=Habits)
-    gate: Gate = attrs.field(factory=Gate)
-    headroom: Headroom | None = None
-    refused: set[str] = attrs.field(factory=set)
-    unknown: set[str] = attrs.field(factory=set)
-    unstable: set[tuple[str, Kind]] = attrs.field(factory=set)
-
-
 def _refusal(request: dict[str, Any]) -> str:
     model_id = str(request["model"])
     return f"{model_id} in a thread" if request.get("thread") else model_id
@@ -146,7 +91,7 @@ def _is_tight(plan: Plan, reply: int) -> bool:
 
 
 @attrs.frozen
-class Head:
+class SentHead:
     """Tools and system of a request that was planned.
 
     Attributes:
@@ -158,20 +103,10 @@ class Head:
     parts: Mapping[str, Any]
 
     @classmethod
-    def of(cls, request: Mapping[str, Any], prompt: Prompt) -> "Head":
+    def of(cls, request: Mapping[str, Any], prompt: Prompt) -> "SentHead":
         """Those of a request."""
         parts = {name: request[name] for name in ("tools", "system") if name in request}
         return cls((prompt.fields["tools"], prompt.fields["system"]), parts)
-
-
-_scopes: WeakKeyDictionary[object, Scope] = WeakKeyDictionary()
-_scopes_lock = Lock()
-
-
-def scope_of(client: object) -> Scope:
-    """The scope of a client. What other clients share with it is not known."""
-    with _scopes_lock:
-        return _scopes.setdefault(client, Scope())
 
 
 @attrs.frozen(kw_only=True)
@@ -315,7 +250,7 @@ class Books:
         with self.failing_open("booking"):
             self.scope.headroom = Headroom.of(headers) or self.scope.headroom
 
-    def compare_heads(self, before: Head | None, head: Head) -> None:
+    def compare_heads(self, before: SentHead | None, head: SentHead) -> None:
         """Tell what changes by itself between two requests of a conversation, the first time that it does."""
         if before is None or before.digests == head.digests:
             return

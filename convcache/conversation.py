@@ -39,7 +39,7 @@ from anthropic.types import Message, MessageParam, TextBlockParam, ToolUnionPara
 from anthropic.types.beta import BetaMessage, BetaMessageParam, BetaToolUnionParam
 from pydantic import BaseModel
 
-from convcache.books import Books, Clock, OnEvent, left_alone, scope_of, utc_now
+from convcache.books import Books, Clock, OnEvent, left_alone, utc_now
 from convcache.core.edit import Change, Edit, When
 from convcache.core.events import Turn
 from convcache.core.node import CountTokens
@@ -62,6 +62,7 @@ from convcache.request import (
 from convcache.resting import KEEP_ALIVE_TIMEOUT
 from convcache.route import Carrier, routed
 from convcache.runner import TurnsOf
+from convcache.scope import scope_of
 from convcache.state import ConversationState
 from convcache.streaming import AsyncConversationStream, ConversationStream
 

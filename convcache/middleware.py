@@ -23,9 +23,8 @@ from convcache.books import (
     REFUSING_STATUSES,
     Books,
     Clock,
-    Head,
     OnEvent,
-    Scope,
+    SentHead,
     is_left_alone,
     utc_now,
 )
@@ -44,6 +43,7 @@ from convcache.keeper import AsyncKeeper, Keeper
 from convcache.nap import AsyncNap, Nap, SyncNap
 from convcache.observe import emit
 from convcache.resting import Rest, speaks
+from convcache.scope import Scope
 from convcache.taps import derived, events_of, overheard, tapped
 
 MAX_REMEMBERED: Final = 20_000
@@ -174,7 +174,7 @@ class CacheMiddleware(Middleware):
         self._scopes: LRUCache[str, Scope] = LRUCache(MAX_SCOPES)
         self._clock = clock
         self._lineages: LRUCache[str | bytes, _Lineage] = LRUCache(MAX_REMEMBERED)
-        self._heads: LRUCache[str | bytes, Head | None] = LRUCache(MAX_HEADS)
+        self._heads: LRUCache[str | bytes, SentHead | None] = LRUCache(MAX_HEADS)
         self._read: LRUCache[bytes, _Read] = LRUCache(MAX_READ, getsizeof=attrgetter("size"))
         self._lock = Lock()
         self._usage, self._costs = Usage(), Costs()
@@ -322,10 +322,10 @@ class CacheMiddleware(Middleware):
                 found = next(filter(None, map(self._remembered, reversed(prompt.nodes))), None)
         return found or _Lineage(self._books.opened(), self._books)
 
-    def _heads_of(self, body: dict[str, Any], prompt: Prompt) -> tuple[Head | None, Head]:
+    def _heads_of(self, body: dict[str, Any], prompt: Prompt) -> tuple[SentHead | None, SentHead]:
         """The head of the conversation's last request, found by its name or by what was said, and that of this one.
         Several conversations that open alike cannot be told apart by what was said."""
-        head, name = Head.of(body, prompt), _name.get()
+        head, name = SentHead.of(body, prompt), _name.get()
         said = (node.said for node in reversed(prompt.nodes) if node.section == "messages")
         with self._lock:
             if name:

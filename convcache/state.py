@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import attrs
 
-from convcache.books import Books, Clock, Head
+from convcache.books import Books, Clock, SentHead
 from convcache.core.blocks import unmarked
 from convcache.core.catalog import model, platform
 from convcache.core.edit import Change, Edit, When
@@ -66,7 +66,7 @@ class ConversationState:
         self._gate = Gate()
         self._ledger = books.opened()
         self._prompt: Prompt | None = None
-        self._head: Head | None = None
+        self._head: SentHead | None = None
         self.pauses = Pauses(books, keeper)
         self._alone, self._booking = _Alone(), Lock()
 
@@ -275,7 +275,7 @@ class ConversationState:
         if prompt is None:
             return
         if not is_told:
-            before, self._head = self._head, Head.of(seen or {}, prompt)
+            before, self._head = self._head, SentHead.of(seen or {}, prompt)
             self._books.compare_heads(before, self._head)
         pending.plan, body = self._books.placed(
             pending.request,

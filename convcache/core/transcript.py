@@ -7,20 +7,21 @@ the API's rules on the order of messages, and nothing of caching.
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter, itemgetter
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import attrs
 
-from convcache.core.blocks import Json, as_blocks, as_bytes, is_empty_text
+from convcache.core.blocks import Json, as_blocks, is_empty_text
+from convcache.core.calls import check_results, tool_use_ids
 from convcache.core.growing import Growing
+from convcache.core.staged import NOTHING, Staged, as_block, as_message, copied, items_of, own
 from convcache.core.wire import Message, Messages
 from convcache.errors import (
     ConversationEndedError,
     DanglingToolUseError,
     EmptyMessageError,
-    OrphanToolResultError,
     TooManyMessagesError,
     UnencodableError,
     UnknownToolError,
@@ -55,56 +56,6 @@ class Kept:
 
 
 @attrs.frozen
-class Staged:
-    """Messages that go out with the next turn.
-
-    Attributes:
-        messages: The messages.
-        composing: Whether the last one is a user message made here from blocks, which further blocks join.
-        asides: Blocks said to the model besides: notes, and changes of its tools.
-    """
-
-    messages: tuple[Json, ...] = ()
-    composing: bool = False
-    asides: tuple[Json, ...] = ()
-
-    def joined_by(self, items: Iterable[Json | str]) -> "Staged":
-        """These and more: messages stand for themselves, blocks and strings join a user message."""
-        messages, composing = [*self.messages], self.composing
-        for item in items:
-            if isinstance(item, Mapping) and "role" in item:
-                messages.append(_in_blocks(_message(item)))
-                composing = False
-                continue
-            said = messages.pop()["content"] if composing else ()
-            messages.append(_user_message((*said, _block(item))))
-            composing = True
-        return Staged(tuple(messages), composing, self.asides)
-
-    def with_asides(self, *, takes_system: bool) -> "Staged":
-        """With the asides as a message of the system's, or, where the model takes none, as blocks of the user's."""
-        if not self.asides:
-            return self
-        if not takes_system:
-            return attrs.evolve(self.joined_by(self.asides), asides=())
-        message = self.said_aside
-        return attrs.evolve(self, messages=(*self.messages, message), composing=False, asides=())
-
-    @property
-    def said_aside(self) -> Json:
-        """The asides as a message of the system's."""
-        return {"role": "system", "content": list(self.asides)}
-
-    def with_cleared(self, blocks: Sequence[Json]) -> "Staged":
-        """With what is true for this turn only, in a message that the API clears at the user's next one."""
-        message = {"role": "system", "content": list(blocks), "clear_at": "next_user_message"}
-        return attrs.evolve(self, messages=(*self.messages, message), composing=False)
-
-
-_NOTHING: Final = Staged()
-
-
-@attrs.frozen
 class Transcript:
     """A conversation's messages, turn by turn.
 
@@ -122,7 +73,7 @@ class Transcript:
     adopted: int = 0
     turns: Growing[Kept] = attrs.field(factory=Growing)
     has_system: bool = False
-    staged: Staged = _NOTHING
+    staged: Staged = NOTHING
 
     @classmethod
     def adopting(cls, messages: Iterable[Json]) -> Self:
@@ -131,8 +82,8 @@ class Transcript:
         Raises:
             ConversationError: A message is empty, or tool calls and results do not belong together.
         """
-        history = [_in_blocks(_message(_json(message))) for message in messages]
-        _check_tool_results((), history)
+        history = [as_message(copied(message)) for message in messages]
+        check_results((), history)
         start = _start(history)
         return cls(
             messages=Messages(history),
@@ -158,7 +109,7 @@ class Transcript:
             EmptyMessageError: An item says nothing.
             UnencodableError: An item has no JSON form.
         """
-        return attrs.evolve(self, staged=self.staged.joined_by(map(_own, items)))
+        return attrs.evolve(self, staged=self.staged.joined_by(map(own, items)))
 
     def aside(self, *blocks: Json) -> Self:
         """Stage blocks that are said to the model besides what the user says.
@@ -167,7 +118,7 @@ class Transcript:
             EmptyMessageError: A block says nothing.
             UnencodableError: A block has no JSON form.
         """
-        asides = (*self.staged.asides, *map(_block, map(_json, blocks)))
+        asides = (*self.staged.asides, *map(as_block, map(copied, blocks)))
         return attrs.evolve(self, staged=attrs.evolve(self.staged, asides=asides))
 
     def asked(
@@ -191,11 +142,11 @@ class Transcript:
                 content has no JSON form, there are too many messages, or the last reply ended the conversation.
         """
         self._check_not_ended()
-        staged = self.staged if content is None else self.staged.joined_by(_said(content))
+        staged = self.staged if content is None else self.staged.joined_by(items_of(content))
         says_nothing = not staged.messages
         # A message of the system's stands behind one of the user's: where only a paused reply goes on, asides wait.
         follows_user = not says_nothing or (bool(self.messages) and self.messages[-1]["role"] == "user")
-        told = None if context is None else [_block(item) for item in _said(context)]
+        told = None if context is None else [as_block(item) for item in items_of(context)]
         if told and not (clears and follows_user):
             staged = staged.joined_by(told)
         if follows_user:
@@ -205,9 +156,9 @@ class Transcript:
         ask, before = staged.messages, (self.messages[-1],) if self.messages else ()
         if len(self.messages) - self.start + len(ask) > MAX_MESSAGES:
             raise TooManyMessagesError(MAX_MESSAGES)
-        _check_tool_results(before, ask)
+        check_results(before, ask)
         for last in (*before, *ask)[-1:]:
-            if pending := _tool_use_ids(last):
+            if pending := tool_use_ids(last):
                 raise DanglingToolUseError(pending)
         if says_nothing and not self._awaits_reply:
             raise EmptyMessageError("There is nothing to send.")
@@ -248,7 +199,7 @@ class Transcript:
             adopted=self.adopted,
             turns=self.turns.plus([Kept(len(messages), stop_reason)]),
             has_system=not is_summary and (self.has_system or _has_system(said)),
-            staged=Staged(asides=asides) if asides else _NOTHING,
+            staged=Staged(asides=asides) if asides else NOTHING,
         )
 
     def rewound(self, turns: int) -> Self:
@@ -288,7 +239,7 @@ class Transcript:
             adopted=min(self.adopted, end),
             turns=turns,
             has_system=(self.has_system or start < self.start) and _has_system(messages.since(start)),
-            staged=_NOTHING,
+            staged=NOTHING,
         )
 
     @property
@@ -370,59 +321,6 @@ def _start(messages: Sequence[Json]) -> int:
     return 0
 
 
-def _said(content: object) -> Iterable[Json | str]:
-    if isinstance(content, (str, Mapping)):
-        return (content,)
-    if not isinstance(content, (list, tuple)):
-        raise TypeError(f"content is a string, a block or a list of blocks, not {type(content).__name__}")
-    if not content:
-        raise EmptyMessageError("The content is an empty list.")
-    return content
-
-
-def _user_message(blocks: Iterable[Json]) -> Json:
-    """A user message of these blocks. The API wants tool results before anything else in it."""
-    ordered = sorted(blocks, key=lambda block: block["type"] != "tool_result")
-    return {"role": "user", "content": ordered}
-
-
-def _message(message: Json) -> Json:
-    if "role" not in message or "content" not in message:
-        raise TypeError(f"a message has a role and content, not {sorted(message)}")
-    content = message["content"]
-    if not content:
-        raise EmptyMessageError(f"A {message['role']} message has no content.")
-    if isinstance(content, str):
-        return {**message, "content": _text(content)}
-    blocks = [content] if isinstance(content, Mapping) else content
-    return {**message, "content": [_block(block) for block in blocks]}
-
-
-def _in_blocks(message: Json) -> Json:
-    """A user's message in the form that can carry a breakpoint. It keeps that form for ever."""
-    if message["role"] != "user":
-        return message
-    return {**message, "content": list(as_blocks(message["content"]))}
-
-
-def _block(item: object) -> Json:
-    if isinstance(item, str):
-        return {"type": "text", "text": _text(item)}
-    if not isinstance(item, Mapping) or "type" not in item:
-        raise TypeError(f"content is a string, a block with a type, or a list of them, not {item!r:.80}")
-    if item["type"] == "text":
-        _text(item.get("text"))
-    return item
-
-
-def _text(text: object) -> str:
-    if not isinstance(text, str):
-        raise TypeError(f"text is a string, not {type(text).__name__}")
-    if not text.strip():
-        raise EmptyMessageError(f"A text block holds no text: {text!r:.40}.")
-    return text
-
-
 def _check_encodable(message: Message) -> None:
     try:
         _ = message.pieces
@@ -444,49 +342,3 @@ def _answer(blocks: Sequence[Json]) -> Message:
 
 
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
-
-
-def _own(item: Json | str) -> Json | str:
-    """What is kept of an item."""
-    return _json(item) if isinstance(item, Mapping) else item
-
-
-def _json(value: Json) -> dict[str, Any]:
-    """A deep copy that is JSON, so that nothing the caller does to its own objects changes the history."""
-    try:
-        copy: dict[str, Any] = json.loads(as_bytes(value))
-    except (TypeError, ValueError) as error:
-        raise UnencodableError(str(error)) from error
-    return copy
-
-
-def _tool_use_ids(message: Json) -> tuple[str, ...]:
-    if message["role"] != "assistant":
-        return ()
-    blocks = as_blocks(message["content"])
-    return tuple([block["id"] for block in blocks if block.get("type") == "tool_use"])
-
-
-def _tool_result_ids(message: Json) -> tuple[str, ...]:
-    if message["role"] != "user":
-        return ()
-    blocks = as_blocks(message["content"])
-    return tuple([block["tool_use_id"] for block in blocks if block.get("type") == "tool_result"])
-
-
-def _check_tool_results(before: Sequence[Json], messages: Sequence[Json]) -> None:
-    """Every call is answered in the user messages right after it, and nothing else is answered."""
-    pending: set[str] = set(_tool_use_ids(before[-1])) if before else set()
-    after_user = False
-    for message in messages:
-        if message["role"] == "system":
-            continue
-        results = set(_tool_result_ids(message))
-        if results - pending:
-            raise OrphanToolResultError(sorted(results - pending))
-        if pending and message["role"] == "assistant" and after_user:
-            raise DanglingToolUseError(sorted(pending))
-        pending = (pending - results) | set(_tool_use_ids(message))
-        after_user = message["role"] == "user"
-    if pending and after_user:
-        raise DanglingToolUseError(sorted(pending))
