@@ -27,7 +27,7 @@ def main() -> None:
             package = _PACKAGES.get((error.__cause__.name or "").partition(".")[0])
         if package is None:
             raise
-        print(MissingExtraError("terminal", missing=package), file=sys.stderr)  # noqa: T201
+        print(MissingExtraError("terminal", missing=package), file=sys.stderr)  # noqa: T201 - the command's own output
         sys.exit(2)
 
 

@@ -4,23 +4,20 @@ Runs inside the SDK's retry loop, once for each HTTP attempt, so it plans from t
 was answered. A shell: it has the clock and passes requests on; what they become is in `books`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
-from datetime import datetime
 from hashlib import blake2b
 from operator import attrgetter
 from threading import Lock
 from typing import Any, ClassVar, Final, cast
 
 import attrs
-import httpx2
 from anthropic import APIRequest, APIResponse, AsyncAPIResponse, AsyncCallNext, CallNext, Middleware
 from cachetools import LRUCache
 
+from convcache.attempt import CONVERSATION, Attempt, Lineage, Read
 from convcache.books import (
     RATE_LIMITED,
-    REFUSING_STATUSES,
     Books,
     Clock,
     OnEvent,
@@ -33,18 +30,16 @@ from convcache.core.catalog import Platform
 from convcache.core.events import Turn
 from convcache.core.ledger import Ledger
 from convcache.core.node import CountTokens, Node
-from convcache.core.planner import Landmarks, Plan
+from convcache.core.planner import Landmarks
 from convcache.core.policy import Policy
 from convcache.core.prompt import Prompt
 from convcache.core.seen import Seen
-from convcache.core.usage import Costs, Usage, UsageMeter
-from convcache.habits import Track
+from convcache.core.usage import Costs, Usage
 from convcache.keeper import AsyncKeeper, Keeper
-from convcache.nap import AsyncNap, Nap, SyncNap
+from convcache.nap import AsyncNap, SyncNap
 from convcache.observe import emit
 from convcache.resting import Rest, speaks
 from convcache.scope import Scope
-from convcache.taps import derived, events_of, overheard, tapped
 
 MAX_REMEMBERED: Final = 20_000
 """Requests remembered, some 1 kB each, up to two keys for one. A conversation that is forgotten is planned like a new
@@ -57,12 +52,8 @@ MAX_READ: Final = 64_000_000
 """Bytes of the latest requests that are kept with their text, so that of the next one only what is new has to be read.
 A caller who holds on to a history shares its text with what is kept."""
 
-_BYTES_PER_NODE: Final = 500
-
 MAX_SCOPES: Final = 100
 """Servers and workspaces behind one client: commonly one."""
-
-_name: ContextVar[str | None] = ContextVar("convcache_conversation", default=None)
 
 
 @contextmanager
@@ -78,54 +69,11 @@ def conversation(name: str) -> Iterator[None]:
         client.messages.create(...)
     ```
     """
-    token = _name.set(name)
+    token = CONVERSATION.set(name)
     try:
         yield
     finally:
-        _name.reset(token)
-
-
-@attrs.frozen
-class _Read:
-    """What was read of a conversation's last request.
-
-    Attributes:
-        prompt: The request as the cache sees it, without its messages.
-        head: Its tools and its system prompt.
-        messages: Its messages.
-    """
-
-    prompt: Prompt
-    head: Seen
-    messages: Seen
-
-    @property
-    def size(self) -> int:
-        """How many bytes it takes, roughly."""
-        return len(self.prompt.nodes) * _BYTES_PER_NODE + self.head.size + self.messages.size
-
-
-@attrs.frozen
-class _Lineage:
-    """What is remembered of a conversation after each of its requests.
-
-    Attributes:
-        ledger: What it was billed.
-        books: Those of the scope it lives in.
-        tail: The last block that carried a breakpoint.
-        at: When its last request started.
-        requests: How many requests it was seen to have.
-        track: What it has shown of its rhythm.
-        nap: How it is kept warm.
-    """
-
-    ledger: Ledger
-    books: Books
-    tail: Node | None = None
-    at: datetime | None = None
-    requests: int = 0
-    track: Track = attrs.field(factory=Track)
-    nap: Nap | None = None
+        CONVERSATION.reset(token)
 
 
 class CacheMiddleware(Middleware):
@@ -173,9 +121,9 @@ class CacheMiddleware(Middleware):
         self._keeper = keeper
         self._scopes: LRUCache[str, Scope] = LRUCache(MAX_SCOPES)
         self._clock = clock
-        self._lineages: LRUCache[str | bytes, _Lineage] = LRUCache(MAX_REMEMBERED)
+        self._lineages: LRUCache[str | bytes, Lineage] = LRUCache(MAX_REMEMBERED)
         self._heads: LRUCache[str | bytes, SentHead | None] = LRUCache(MAX_HEADS)
-        self._read: LRUCache[bytes, _Read] = LRUCache(MAX_READ, getsizeof=attrgetter("size"))
+        self._read: LRUCache[bytes, Read] = LRUCache(MAX_READ, getsizeof=attrgetter("size"))
         self._lock = Lock()
         self._usage, self._costs = Usage(), Costs()
 
@@ -233,7 +181,7 @@ class CacheMiddleware(Middleware):
                 f"this client's middleware takes {kind.__name__}, not {type(self._keeper).__name__}"
             )
 
-    def _note_limits(self, response: APIResponse[Any] | AsyncAPIResponse[Any], attempt: "_Attempt") -> None:
+    def _note_limits(self, response: APIResponse[Any] | AsyncAPIResponse[Any], attempt: "Attempt") -> None:
         attempt.books.limits_told(response.headers)
         if response.status_code == RATE_LIMITED and self._keeper is not None:
             self._keeper.yield_to_others(response.headers)
@@ -250,21 +198,21 @@ class CacheMiddleware(Middleware):
             return asked if asked.scope is scope else attrs.evolve(asked, scope=scope)
         return asked
 
-    def _attempt(self, request: APIRequest) -> "_Attempt | None":
+    def _attempt(self, request: APIRequest) -> "Attempt | None":
         with self._books.failing_open("planning"):
             return self._planned(request) if _is_ours(request) else None
         return None
 
-    def _planned(self, request: APIRequest) -> "_Attempt":
+    def _planned(self, request: APIRequest) -> "Attempt":
         body, at = cast("dict[str, Any]", request.json), self._clock()
         opening = _opening(body["messages"])
         read = self._reading(body, opening)
         lineage = None if read is None or _continues_a_thread(body) else self._lineage(read.prompt)
-        attempt = _Attempt(
+        attempt = Attempt(
             request,
             body,
             at,
-            lineage or _Lineage(self._books.opened(), self._books),
+            lineage or Lineage(self._books.opened(), self._books),
             lineage.books if lineage else self._books,
             remember=self._remember,
             add=self._add,
@@ -295,7 +243,7 @@ class CacheMiddleware(Middleware):
         )
         return attempt
 
-    def _reading(self, body: dict[str, Any], opening: bytes) -> _Read | None:
+    def _reading(self, body: dict[str, Any], opening: bytes) -> Read | None:
         """Read a request. What it shares with the last one of its conversation is not read again."""
         with self._lock:
             last = self._read.get(opening)
@@ -311,21 +259,21 @@ class CacheMiddleware(Middleware):
         )
         if prompt is None:
             return None
-        return _Read(prompt, head, (Seen() if last is None else last.messages).grown(messages, known))
+        return Read(prompt, head, (Seen() if last is None else last.messages).grown(messages, known))
 
-    def _lineage(self, prompt: Prompt) -> _Lineage:
+    def _lineage(self, prompt: Prompt) -> Lineage:
         """What is remembered of the conversation that a request goes on from."""
         with self._lock:
-            if name := _name.get():
+            if name := CONVERSATION.get():
                 found = self._lineages.get(name)
             else:
                 found = next(filter(None, map(self._remembered, reversed(prompt.nodes))), None)
-        return found or _Lineage(self._books.opened(), self._books)
+        return found or Lineage(self._books.opened(), self._books)
 
     def _heads_of(self, body: dict[str, Any], prompt: Prompt) -> tuple[SentHead | None, SentHead]:
         """The head of the conversation's last request, found by its name or by what was said, and that of this one.
         Several conversations that open alike cannot be told apart by what was said."""
-        head, name = SentHead.of(body, prompt), _name.get()
+        head, name = SentHead.of(body, prompt), CONVERSATION.get()
         said = (node.said for node in reversed(prompt.nodes) if node.section == "messages")
         with self._lock:
             if name:
@@ -338,20 +286,20 @@ class CacheMiddleware(Middleware):
             self._heads[latest] = head if is_one else None
         return before, head
 
-    def _remembered(self, node: Node) -> _Lineage | None:
+    def _remembered(self, node: Node) -> Lineage | None:
         if node.section != "messages":
             return None
         return self._lineages.get(node.digest) or self._lineages.get(node.said)
 
-    def _remember(self, attempt: "_Attempt", ledger: Ledger) -> None:
+    def _remember(self, attempt: "Attempt", ledger: Ledger) -> None:
         """Take what an attempt left as the state of its conversation."""
         if attempt.plan is not None and attempt.read is not None:
             prompt = attrs.evolve(attempt.plan.prompt, messages=())
             with self._lock, suppress(ValueError):  # of one that is too large
-                self._read[attempt.opening] = _Read(prompt, attempt.read.head, attempt.read.messages)
+                self._read[attempt.opening] = Read(prompt, attempt.read.head, attempt.read.messages)
         tail = attempt.plan.tail if attempt.plan is not None else None
         requests = attempt.lineage.requests + 1
-        lineage = _Lineage(ledger, attempt.books, tail, attempt.at, requests, attempt.track, attempt.nap)
+        lineage = Lineage(ledger, attempt.books, tail, attempt.at, requests, attempt.track, attempt.nap)
         with self._lock:
             if attempt.name is not None:
                 latest = self._lineages.get(attempt.name)
@@ -363,7 +311,7 @@ class CacheMiddleware(Middleware):
                 if lineage.requests > 1:
                     self._lineages[tail.said] = lineage
 
-    def _rests(self, attempt: "_Attempt", ledger: Ledger) -> None:
+    def _rests(self, attempt: "Attempt", ledger: Ledger) -> None:
         """A conversation rests from now on: its rhythm is learned, and the keeper looks after it."""
         if self._keeper is None:
             return
@@ -398,102 +346,6 @@ class CacheMiddleware(Middleware):
     def _count(self, turn: Turn) -> None:
         with self._lock:
             self._usage, self._costs = self._usage + turn.actual, self._costs + turn.costs
-
-
-@attrs.define
-class _Attempt:
-    """One HTTP attempt: its request with breakpoints, and the booking of its reply."""
-
-    original: APIRequest
-    body: dict[str, Any]
-    at: datetime
-    lineage: _Lineage
-    books: Books
-    _remember: Callable[["_Attempt", Ledger], None]
-    _add: Callable[[Turn, str | None], None]
-    _rests: Callable[["_Attempt", Ledger], None]
-    opening: bytes
-    read: _Read | None
-    plan: Plan | None = None
-    name: str | None = attrs.field(factory=_name.get)
-    meter: UsageMeter = attrs.field(factory=UsageMeter)
-    turn: Turn | None = None
-    ledger: Ledger | None = None
-    track: Track = attrs.field(factory=Track)
-    nap: Nap | None = None
-    rested: Rest | None = None
-    call_next: object = None
-    is_over: bool = False
-
-    @property
-    def request(self) -> APIRequest:
-        """What is passed on: the same request, with another body and a tap on its stream."""
-        stream_cls = (
-            tapped(self.original.stream_cls, self.feed, self.finish) if self.original.stream else None
-        )
-        return derived(self.original, body=self.body, stream_cls=stream_cls)
-
-    def may_be_refused(self, response: APIResponse[Any] | AsyncAPIResponse[Any]) -> bool:
-        return response.status_code in REFUSING_STATUSES and self.body is not self.original.json
-
-    def gives_up(self, said: bytes) -> bool:
-        """Whether our breakpoints may be refused; then the next request is as the caller wrote it."""
-        if not self.books.is_about_us(said.decode(errors="replace")):
-            return False
-        self.plan, self.body = None, cast("dict[str, Any]", self.original.json)
-        return True
-
-    def refused(self, response: APIResponse[Any] | AsyncAPIResponse[Any], said: bytes) -> None:
-        """Our breakpoints were refused, if the request went through without them."""
-        if response.http_response.is_success:
-            self.books.refused(self.body, said.decode(errors="replace"))
-
-    def listen(self, response: APIResponse[Any] | AsyncAPIResponse[Any]) -> None:
-        """Hear the reply as its caller reads it."""
-        with self.books.failing_open("booking"):
-            if response.http_response.is_success:
-                overheard(response, self.heard)
-
-    def heard(self, reply: httpx2.Response) -> None:
-        """Book the reply by what was read of its bytes, unless its events are being booked."""
-        if self.turn is None:
-            with self.books.failing_open("booking"):
-                for event in events_of(reply):
-                    self.meter.feed(event)
-                self._book()
-            self.finish()
-
-    def feed(self, event: Any) -> None:
-        """Take an event of the stream: the first one tells the bill, the last ones the reply's tokens."""
-        if event.type not in {"message_start", "message_delta"}:
-            return
-        with self.books.failing_open("booking"):
-            self.meter.feed(event.to_dict(mode="json", warnings=False))
-            self._book()
-
-    def _book(self) -> None:
-        """Book what is billed so far. Booking again corrects what was booked."""
-        ledger, bill = self.lineage.ledger, self.meter.bill
-        if bill is None:
-            return
-        if self.plan is None:
-            model = self.body["model"]
-            ledger, self.turn = self.books.settle_unplanned(ledger, model, bill, at=self.at)
-        else:
-            ledger, self.turn = self.books.settle(ledger, self.plan, bill, at=self.at)
-        self.ledger = ledger
-        self._remember(self, ledger)
-
-    def finish(self) -> None:
-        """The reply is over, or nobody reads on."""
-        if self.turn is not None and not self.is_over:
-            self.is_over = True
-            self._add(self.turn, self.name)
-            outcome = None if self.rested is None else self.rested.outcome(self.turn.actual.read, self.at)
-            if outcome is not None:
-                self.books.tell(outcome)
-            if self.ledger is not None:
-                self._rests(self, self.ledger)
 
 
 def _is_ours(request: APIRequest) -> bool:

@@ -70,7 +70,7 @@ class AnthropicEmulator:
         MissingExtraError: The extra `[emulator]` is not installed.
     """
 
-    def __init__(self, settings: Settings = Settings()) -> None:  # noqa: B008
+    def __init__(self, settings: Settings = Settings()) -> None:  # noqa: B008 - a value
         self.clock = VirtualClock()
         """Moves by `clock.advance(timedelta(...))`."""
         self.emulator = Emulator(settings, clock=self.clock)
@@ -184,7 +184,7 @@ def assert_cached(requests: Iterable[Asked], *, at_least: float = 0.8) -> None:
     """
     __tracebackhide__ = True
     records = _billed([request for request in requests if _counts(request)])
-    if len(records) < 2:  # noqa: PLR2004
+    if len(records) < 2:  # noqa: PLR2004 - one request has none before it
         raise AssertionError(f"It takes two requests to read from the cache; there are {len(records)}.")
     told = [
         _told(number, record)

@@ -113,7 +113,7 @@ class Nodes(Growing[Node]):
 
 def place_of(node: Node) -> Place:
     """Where a node stands among the messages; what is before them all comes first."""
-    return node.path[1:] if len(node.path) == 3 else (-1, node.path[1])  # noqa: PLR2004
+    return node.path[1:] if len(node.path) == 3 else (-1, node.path[1])  # noqa: PLR2004 - a message and a block in it
 
 
 def digest_of(before: bytes, frame: bytes, written: bytes) -> bytes:

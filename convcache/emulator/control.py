@@ -38,7 +38,7 @@ def _error(message: str, at: datetime, *, status: int = 400) -> Response:
 def _parsed(request: Request) -> Mapping[str, Any]:
     body = json.loads(request.body) if request.body else {}
     if not isinstance(body, dict):
-        raise ValueError("the body must be a JSON object")  # noqa: TRY004
+        raise ValueError("the body must be a JSON object")  # noqa: TRY004 - what a request says is a value
     return body
 
 
@@ -49,7 +49,7 @@ def _time(emulator: "Emulator", _body: Mapping[str, Any]) -> Mapping[str, Any]:
 def _move_time(emulator: "Emulator", body: Mapping[str, Any]) -> Mapping[str, Any]:
     clock = emulator.clock
     if not isinstance(clock, VirtualClock):
-        raise ValueError("only a virtual clock can be moved; start the emulator with --virtual-clock")  # noqa: TRY004
+        raise ValueError("only a virtual clock can be moved; start the emulator with --virtual-clock")  # noqa: TRY004 - what a request says is a value
     match dict(body):
         case {"advance": int() | float() as seconds, **rest} if not rest and not isinstance(seconds, bool):
             clock.advance(timedelta(seconds=seconds))

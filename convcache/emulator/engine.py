@@ -52,7 +52,7 @@ class Emulator:
 
     def __init__(
         self,
-        settings: Settings = Settings(),  # noqa: B008
+        settings: Settings = Settings(),  # noqa: B008 - a value
         *,
         replies: Replies | None = None,
         clock: Clock | None = None,

@@ -41,7 +41,7 @@ class ApiError(Exception):
 
     @property
     def type(self) -> str:
-        return TYPES.get(self.status, "api_error" if self.status >= 500 else "invalid_request_error")  # noqa: PLR2004
+        return TYPES.get(self.status, "api_error" if self.status >= 500 else "invalid_request_error")  # noqa: PLR2004 - the server's own errors
 
     def body(self, request_id: str) -> dict[str, Any]:
         error = {"type": self.type, "message": self.message}

@@ -89,8 +89,8 @@ class Form:
 @cache
 def request() -> Shape:
     """A request to `/v1/messages`, all betas taken together."""
-    from anthropic.types import message_create_params  # noqa: PLC0415
-    from anthropic.types.beta import message_create_params as beta_params  # noqa: PLC0415
+    from anthropic.types import message_create_params  # noqa: PLC0415 - slow to import, and not always asked
+    from anthropic.types.beta import message_create_params as beta_params  # noqa: PLC0415 - slow to import, and not always asked
 
     forms = [shape_of(module.MessageCreateParamsBase) for module in (message_create_params, beta_params)]
     fields = {name: field for form in forms for name, field in form.fields.items() if name not in HEADERS}
@@ -101,7 +101,7 @@ def request() -> Shape:
 @cache
 def messages() -> Mapping[str, Shape]:
     """A message, by its role."""
-    from anthropic.types import beta  # noqa: PLC0415
+    from anthropic.types import beta  # noqa: PLC0415 - slow to import, and not always asked
 
     return {
         "user": shape_of(beta.BetaUserMessageParam),
@@ -113,7 +113,7 @@ def messages() -> Mapping[str, Shape]:
 @cache
 def content(role: str) -> Form:
     """The blocks that may stand in a message of a role; the role `prompt` stands for the system prompt."""
-    from anthropic.types import TextBlockParam  # noqa: PLC0415
+    from anthropic.types import TextBlockParam  # noqa: PLC0415 - slow to import, and not always asked
 
     if role == "prompt":
         return form_of(Iterable[TextBlockParam])
@@ -122,7 +122,7 @@ def content(role: str) -> Form:
 
 @cache
 def tools() -> Form:
-    from anthropic.types.beta import BetaToolUnionParam  # noqa: PLC0415
+    from anthropic.types.beta import BetaToolUnionParam  # noqa: PLC0415 - slow to import, and not always asked
 
     return form_of(BetaToolUnionParam)
 
@@ -136,7 +136,7 @@ def form_of(annotation: Any) -> Form:
     kinds = [_kinds(member) for member in members if not _is_typed_dict(member) and not _is_list(member)]
     plain = None if None in kinds else tuple(kind for some in kinds for kind in some or ())
     is_open = plain is None or dict in plain
-    return Form({} if is_open else shapes, form_of(Union[tuple(lists)]) if lists else None, plain)  # noqa: UP007
+    return Form({} if is_open else shapes, form_of(Union[tuple(lists)]) if lists else None, plain)  # noqa: UP007 - of a tuple
 
 
 def _kinds(annotation: Any) -> tuple[type, ...] | None:

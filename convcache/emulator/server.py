@@ -109,7 +109,7 @@ def serve(
     """
     server = EmulatorServer(emulator or Emulator(), host, port, allow_remote=allow_remote)
     with _stop_signals() as stopped, server:
-        print(f"listening on {server.url}", flush=True)  # noqa: T201
+        print(f"listening on {server.url}", flush=True)  # noqa: T201 - what waits for it reads this
         stopped.wait()
 
 
@@ -127,7 +127,7 @@ def _stop_signals() -> Iterator[threading.Event]:
 
 def _quiet_server(emulator: Emulator) -> "QuietServer":
     try:
-        from convcache.emulator.asgi import QuietServer  # noqa: PLC0415
+        from convcache.emulator.asgi import QuietServer  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise ImportError(
             f"Serving the emulator over HTTP needs {error.name}. Run: pip install 'convcache[emulator]'"

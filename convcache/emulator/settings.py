@@ -141,7 +141,7 @@ def settings_from(value: object) -> Settings:
     """
     fields = attrs.fields_dict(Settings)
     if not isinstance(value, Mapping):
-        raise ValueError("settings are a JSON object")  # noqa: TRY004
+        raise ValueError("settings are a JSON object")  # noqa: TRY004 - what a file says is a value
     unknown = ", ".join(name for name in value if name not in fields)
     if unknown:
         raise ValueError(f"no such settings: {unknown}; there are {', '.join(fields)}")

@@ -132,7 +132,7 @@ class Threads:
             text = f"thread: cannot be used together with {', '.join(named)}"
             _refuse("thread_unsupported_request", text, unsupported=named)
         marks = _marks(body)
-        if self._settings.thread_marks < marks and self._settings.thread_marks == 3:  # noqa: PLR2004
+        if self._settings.thread_marks < marks and self._settings.thread_marks == 3:  # noqa: PLR2004 - as documented
             text = (
                 "thread: a maximum of 3 blocks with cache_control may be provided when thread is set -- the fourth "
                 "marker slot is reserved for the marker the server places on the conversation last cache-eligible "

@@ -56,11 +56,11 @@ def chat(*, model: str, system: str | None, base_url: str | None, max_tokens: in
 
     Exit code 1 if a turn failed in a pipe.
     """
-    from convcache import Conversation  # noqa: PLC0415 - what is heavy is loaded when it is needed
-    from convcache.books import utc_now  # noqa: PLC0415
-    from convcache.terminal.guide import GUIDE  # noqa: PLC0415
-    from convcache.terminal.screen import screen  # noqa: PLC0415
-    from convcache.terminal.session import Chat  # noqa: PLC0415
+    from convcache import Conversation
+    from convcache.books import utc_now
+    from convcache.terminal.guide import GUIDE
+    from convcache.terminal.screen import screen
+    from convcache.terminal.session import Chat
 
     out, err = screen(), screen(stderr=True)
     with _client(base_url) as (client, is_emulated):
@@ -78,8 +78,8 @@ def chat(*, model: str, system: str | None, base_url: str | None, max_tokens: in
 
 
 def _talk(talk: "Chat") -> None:
-    from convcache.terminal import lines  # noqa: PLC0415
-    from convcache.terminal.screen import is_plain  # noqa: PLC0415
+    from convcache.terminal import lines
+    from convcache.terminal.screen import is_plain
 
     def mark() -> str:
         return f"{'fork ' * talk.forks}> "
@@ -99,15 +99,15 @@ def _is_terminal() -> bool:
 
 @contextmanager
 def _client(base_url: str | None) -> "Iterator[tuple[Anthropic, bool]]":
-    from anthropic import Anthropic  # noqa: PLC0415
+    from anthropic import Anthropic
 
     has_key = any(os.environ.get(name) for name in _KEYS)
     if has_key or base_url:
         # The SDK wants some key, also where the server at the base URL does not.
         yield Anthropic(base_url=base_url, api_key=None if has_key else "none"), False
         return
-    from convcache.emulator import Emulator, Settings  # noqa: PLC0415
-    from convcache.terminal.local import emulated  # noqa: PLC0415
+    from convcache.emulator import Emulator, Settings
+    from convcache.terminal.local import emulated
 
     pace = _TYPING_SPEED if _is_terminal() else timedelta(0)
     with emulated(Emulator(Settings(chunk_delay=pace))) as client:

@@ -200,7 +200,7 @@ def plot(comparisons: Sequence[Comparison], path: str) -> None:
         ImportError: matplotlib is not installed.
         OSError: The file cannot be written.
     """
-    from matplotlib.figure import Figure  # noqa: PLC0415 - an extra of its own
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(1.5 + 3.5 * len(comparisons), 4), layout="constrained")
     axes: Any = figure.subplots(1, len(comparisons), squeeze=False)[0]

@@ -24,7 +24,7 @@ def _finite(value: float) -> float:
 
 
 def _faults(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> "list[Fault]":
-    from convcache.emulator.faults import fault_from  # noqa: PLC0415
+    from convcache.emulator.faults import fault_from
 
     try:
         return [fault_from(json.loads(value)) for value in values]
@@ -34,7 +34,7 @@ def _faults(_context: click.Context, _parameter: click.Parameter, values: tuple[
 
 def _object(_context: click.Context, _parameter: click.Parameter, value: str) -> dict[str, Any]:
     """Settings as JSON, already looked at by themselves."""
-    from convcache.emulator.settings import settings_from  # noqa: PLC0415
+    from convcache.emulator.settings import settings_from
 
     try:
         given: dict[str, Any] = json.loads(value)
@@ -125,8 +125,8 @@ def emulate(
     The first line printed is `listening on http://HOST:PORT`; that is the base URL for a client, which needs some
     API key, any will do. More can go wrong on demand later: see POST /_emulator/faults.
     """
-    from convcache.emulator import Emulator, SystemClock, VirtualClock, serve  # noqa: PLC0415
-    from convcache.emulator.settings import settings_from  # noqa: PLC0415
+    from convcache.emulator import Emulator, SystemClock, VirtualClock, serve
+    from convcache.emulator.settings import settings_from
 
     if virtual_clock and clock_speed != 1:
         raise click.UsageError("A virtual clock has no speed: choose --virtual-clock or --clock-speed.")

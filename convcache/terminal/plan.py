@@ -36,8 +36,8 @@ def plan(*, request_file: str, as_json: bool, ttl: Any, platform: Any) -> None:
 
     REQUEST.json holds the body of a Messages request; `-` reads it from stdin. Nothing is sent.
     """
-    from convcache import Policy  # noqa: PLC0415 - what is heavy is loaded when it is needed
-    from convcache import plan as planned  # noqa: PLC0415
+    from convcache import Policy
+    from convcache import plan as planned
 
     try:
         text = sys.stdin.read() if request_file == "-" else Path(request_file).read_text(encoding="utf-8")
@@ -137,7 +137,7 @@ def _shown(node: "Node", request: dict[str, Any]) -> str:
 
 
 def _forecast(plan: "Plan") -> Iterator[str]:
-    from convcache.terminal.render import money, tokens  # noqa: PLC0415
+    from convcache.terminal.render import money, tokens
 
     if not plan.breakpoints:
         least = plan.prompt.model.minimum

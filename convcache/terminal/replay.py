@@ -26,7 +26,7 @@ _PLOTS: Final = (".svg", ".png")
 
 
 def _policies(_context: click.Context, _parameter: click.Parameter, value: str | None) -> list[str] | None:
-    from convcache.terminal.compare import parsed  # noqa: PLC0415 - what is heavy is loaded when it is needed
+    from convcache.terminal.compare import parsed
 
     try:
         return None if value is None else parsed(value)
@@ -120,7 +120,7 @@ def replay(
     Exit code 0: all requests were accepted; 1: some were refused; 2: FILE cannot be read.
     """
     if policies is not None:
-        from convcache.terminal.compare import Terms  # noqa: PLC0415
+        from convcache.terminal.compare import Terms
 
         terms = Terms(read_price=read_price, mixed_ttl=mixed_ttl, first=first, in_sample=in_sample)
         _compare(files, policies, terms, as_json=as_json, by=by, plot=plot)
@@ -133,8 +133,8 @@ def replay(
 
 
 def _send_again(file: Path, platform: Literal["claude", "bedrock"], *, as_json: bool) -> None:
-    from convcache.terminal import report  # noqa: PLC0415 - rich takes its time
-    from convcache.terminal.screen import screen  # noqa: PLC0415
+    from convcache.terminal import report
+    from convcache.terminal.screen import screen
 
     outcomes = _replayed(_recorded(file), platform)
     if as_json:
@@ -156,7 +156,7 @@ def _compare(
     by: Literal["corpus", "repository"],
     plot: Path | None,
 ) -> None:
-    from convcache.terminal import compare  # noqa: PLC0415
+    from convcache.terminal import compare
 
     found = list(_traffic(files))
     requests = sum(len(recorded.requests) for each in found for recorded in each.conversations)
@@ -175,7 +175,7 @@ def _compare(
 
 def _traffic(files: tuple[Path, ...]) -> "Iterator[Corpus]":
     """The traffic in the files, and in what folders hold of it."""
-    from convcache.terminal.traffic import TrafficError, corpus  # noqa: PLC0415
+    from convcache.terminal.traffic import TrafficError, corpus
 
     names: set[str] = set()
     for file in files:
@@ -199,7 +199,7 @@ def _traffic(files: tuple[Path, ...]) -> "Iterator[Corpus]":
 
 
 def _draw(comparisons: "list[Comparison]", path: Path) -> None:
-    from convcache.terminal import compare  # noqa: PLC0415
+    from convcache.terminal import compare
 
     try:
         compare.plot(comparisons, str(path))
@@ -214,9 +214,9 @@ def _draw(comparisons: "list[Comparison]", path: Path) -> None:
 @contextmanager
 def _bar(total: int) -> Iterator[Callable[[int], None]]:
     """How to tell that steps are done: a bar on stderr where that is a terminal."""
-    from rich.progress import Progress  # noqa: PLC0415
+    from rich.progress import Progress
 
-    from convcache.terminal.screen import screen  # noqa: PLC0415
+    from convcache.terminal.screen import screen
 
     console = screen(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -236,9 +236,9 @@ def _recorded(file: Path) -> list[Exchange]:
 
 
 def _replayed(recorded: list[Exchange], platform: Literal["claude", "bedrock"]) -> "list[Outcome]":
-    from convcache.emulator import Emulator, Settings, VirtualClock  # noqa: PLC0415
-    from convcache.terminal.local import emulated  # noqa: PLC0415
-    from convcache.terminal.reenact import Reenactment  # noqa: PLC0415
+    from convcache.emulator import Emulator, Settings, VirtualClock
+    from convcache.terminal.local import emulated
+    from convcache.terminal.reenact import Reenactment
 
     clock = VirtualClock(recorded[0].at)
     emulator = Emulator(Settings(platform=platform), clock=clock)
@@ -252,9 +252,9 @@ def _replayed(recorded: list[Exchange], platform: Literal["claude", "bedrock"]) 
 @contextmanager
 def _progress(recorded: list[Exchange]) -> Iterator[Iterator[Exchange]]:
     """The requests, with a bar on stderr where that is a terminal."""
-    from rich.progress import Progress  # noqa: PLC0415
+    from rich.progress import Progress
 
-    from convcache.terminal.screen import screen  # noqa: PLC0415
+    from convcache.terminal.screen import screen
 
     console = screen(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:

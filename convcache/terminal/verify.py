@@ -108,8 +108,8 @@ def verify(
     Exit code 0: all that was seen agrees; 1: something differs; 2: the endpoint cannot be asked, or
     nothing was seen to agree or to differ.
     """
-    from convcache.terminal import findings  # noqa: PLC0415 - the SDK takes its time
-    from convcache.terminal.spending import Budget  # noqa: PLC0415
+    from convcache.terminal import findings
+    from convcache.terminal.spending import Budget
 
     rules = _chosen(only)
     with ExitStack() as stack:
@@ -131,7 +131,7 @@ def verify(
 
 
 def _chosen(only: str | None) -> "list[Rule]":
-    from convcache.conformance import RULES  # noqa: PLC0415
+    from convcache.conformance import RULES
 
     asked = [name.strip().upper() for name in only.split(",")] if only is not None else None
     known = {rule.id.upper(): rule for rule in RULES}
@@ -150,7 +150,7 @@ def _chosen(only: str | None) -> "list[Rule]":
 
 @contextmanager
 def _reached(base_url: str | None, api_key: str | None, platform: "Platform") -> "Iterator[Endpoint]":
-    from convcache.conformance import Endpoint  # noqa: PLC0415
+    from convcache.conformance import Endpoint
 
     if _is_in_process(base_url, api_key):
         with _in_process(platform) as endpoint:
@@ -170,8 +170,8 @@ def _is_in_process(base_url: str | None, api_key: str | None) -> bool:
 
 @contextmanager
 def _in_process(platform: "Platform") -> "Iterator[Endpoint]":
-    from convcache.conformance import Endpoint  # noqa: PLC0415
-    from convcache.emulator import Emulator, EmulatorServer, Settings, VirtualClock  # noqa: PLC0415
+    from convcache.conformance import Endpoint
+    from convcache.emulator import Emulator, EmulatorServer, Settings, VirtualClock
 
     # A limit far above what all rules need, so that its headers are there to be looked at.
     settings = Settings(input_tokens_per_minute=_PER_MINUTE, platform=platform)
@@ -182,7 +182,7 @@ def _in_process(platform: "Platform") -> "Iterator[Endpoint]":
 
 def _check_reachable(endpoint: "Endpoint", model: str) -> None:
     """A count of tokens, which costs nothing, before anything that does."""
-    from convcache.core import catalog  # noqa: PLC0415
+    from convcache.core import catalog
 
     reason = _unreachable(endpoint, model)
     if reason is None and catalog.model(model).prices is None:
@@ -194,7 +194,7 @@ def _check_reachable(endpoint: "Endpoint", model: str) -> None:
 
 def _unreachable(endpoint: "Endpoint", model: str) -> str | None:
     """Why an endpoint cannot be asked, if so."""
-    from anthropic import AnthropicError  # noqa: PLC0415
+    from anthropic import AnthropicError
 
     hello: Any = {"role": "user", "content": "Hello."}
     try:
@@ -219,9 +219,9 @@ def _found(
     patient: bool,
 ) -> "list[tuple[Rule, Outcome]]":
     """The outcomes in the order of the table; what waits is looked at last."""
-    import attrs  # noqa: PLC0415
+    import attrs
 
-    from convcache.conformance import Outcome, Run  # noqa: PLC0415
+    from convcache.conformance import Outcome, Run
 
     outcomes: dict[str, Outcome] = {}
     with _progress(len(rules)) as (tell, advance):
@@ -241,9 +241,9 @@ def _found(
 @contextmanager
 def _progress(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[], None]]]:
     """A bar on stderr where that is a terminal: how to tell what goes on, and how to advance it."""
-    from rich.progress import Progress  # noqa: PLC0415
+    from rich.progress import Progress
 
-    from convcache.terminal.screen import screen  # noqa: PLC0415
+    from convcache.terminal.screen import screen
 
     console = screen(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -263,9 +263,9 @@ def _sleep(seconds: float, tell: Callable[[str], None]) -> None:
 
 
 def _circumstances(endpoint: "Endpoint", model: str, limit: Decimal) -> "Circumstances":
-    import anthropic  # noqa: PLC0415
+    import anthropic
 
-    from convcache.terminal.findings import Circumstances  # noqa: PLC0415
+    from convcache.terminal.findings import Circumstances
 
     python = python_version()
     return Circumstances(

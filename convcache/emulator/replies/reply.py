@@ -61,7 +61,7 @@ def _tokens(usage: Any) -> int | None:
     if usage is None:
         return None
     if not isinstance(usage, Mapping):
-        raise ValueError(f"`usage` of a scripted reply must be an object ({usage!r})")  # noqa: TRY004
+        raise ValueError(f"`usage` of a scripted reply must be an object ({usage!r})")  # noqa: TRY004 - what a script says is a value
     tokens = usage.get("output_tokens")
     if tokens is None or (isinstance(tokens, int) and not isinstance(tokens, bool) and tokens >= 0):
         return tokens
