@@ -29,6 +29,11 @@ def test_it_is_read_from_an_item_on_in_the_tuples_that_hold_it(whole, start):
     assert [item for chunk in Growing(whole).chunks(start) for item in chunk] == whole[start:]
 
 
+@given(items, st.integers(0, 250))
+def test_it_is_read_back_from_any_place(whole, end):
+    assert [*Growing(whole).back_from(end)] == whole[:end][::-1]
+
+
 @given(items, items, items)
 def test_what_grew_from_the_same_does_not_see_the_other(start, one, other):
     base = Growing(start)

@@ -118,6 +118,27 @@ def test_what_was_sent_as_bytes_is_kept_as_bytes_alone():
     assert [*messages] == said
 
 
+def test_what_was_read_of_a_message_is_forgotten_once_it_was_sent():
+    messages = Messages(said("a", "b"))
+    assert all(message.pieces is message.pieces for message in messages.each())
+    kept = messages.message(0).pieces
+    messages.set_down(keeps_json=True)
+
+    assert messages.message(0).pieces is not kept
+    assert messages.message(0).pieces == kept
+    assert [*messages] == said("a", "b")
+
+
+def test_what_is_known_by_its_bytes_alone_is_read_anew_each_time():
+    messages = Messages(said("a"))
+    Written(messages, {}).wire()
+    messages.set_down()
+    (message,) = messages.each()
+
+    assert message.pieces is not message.pieces
+    assert [piece.json for piece in message.pieces] == [text("a")]
+
+
 def test_what_a_summary_stands_for_is_not_written():
     messages = Messages([{"role": "user", "content": [text(str(n))]} for n in range(10)]).since(7)
 

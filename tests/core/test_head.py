@@ -1,0 +1,123 @@
+"""What requests have besides their messages: read once for all conversations that share it, and told apart in everything
+that is part of the key."""
+
+import copy
+from typing import Any
+
+import pytest
+from anthropic._utils._json import openapi_dumps
+
+from convcache.core.blocks import marked
+from convcache.core.head import MAX_HEADS, Head, Heads
+from convcache.core.prompt import Prompt
+from tests.words import text
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "integer", "minimum": 1}}}
+TOOLS = [
+    {"name": "look", "description": "Looks.", "input_schema": SCHEMA},
+    {"name": "later", "description": "Is found.", "input_schema": SCHEMA, "defer_loading": True},
+]
+REQUEST: dict[str, Any] = {
+    "model": "claude-opus-5",
+    "tools": TOOLS,
+    "system": [text("guide"), text("profile")],
+}
+
+
+def asked(request: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {**copy.deepcopy(request), "messages": [{"role": "user", "content": [text("Hello.")]}], **fields}
+
+
+def nodes(request: dict[str, Any], **options: Any) -> list[Any]:
+    return [*Prompt.of(request, **options).nodes]
+
+
+def test_a_head_that_conversations_share_is_read_once():
+    heads = Heads()
+    one, other = heads.of(asked(REQUEST)), heads.of(asked(REQUEST))
+
+    assert one.tools is other.tools
+    assert one.blocks is other.blocks
+    assert one.fields is other.fields
+
+
+def test_each_is_known_by_the_objects_of_its_own_request():
+    heads, first, second = Heads(), asked(REQUEST), asked(REQUEST)
+
+    assert heads.of(first).is_of(first)
+    assert heads.of(second).is_of(second)
+    assert not heads.of(first).is_of(second)
+
+
+CHANGES = {
+    "the model": lambda r: r.update(model="claude-opus-4-8"),
+    "the order of the system's blocks": lambda r: r["system"].reverse(),
+    "the order of tools": lambda r: r["tools"].reverse(),
+    "the order of a schema's keys": lambda r: r["tools"][0].update(
+        input_schema=dict(reversed(SCHEMA.items()))
+    ),
+    "true for 1": lambda r: r["tools"][0]["input_schema"]["properties"]["b"].update(minimum=True),
+    "1.0 for 1": lambda r: r["tools"][0]["input_schema"]["properties"]["b"].update(minimum=1.0),
+    "a tool that is deferred": lambda r: r["tools"][0].update(defer_loading=True),
+    "a breakpoint": lambda r: r["system"][0].update(cache_control={"type": "ephemeral", "ttl": "1h"}),
+    "the choice of tools": lambda r: r.update(tool_choice={"type": "any"}),
+    "thinking": lambda r: r.update(thinking={"type": "adaptive"}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_another_head_is_never_taken_for_one_that_was_read(change):
+    heads, other = Heads(), asked(REQUEST)
+    CHANGES[change](other)
+
+    assert nodes(asked(REQUEST), heads=heads) == nodes(asked(REQUEST))
+    assert nodes(other, heads=heads) == nodes(other)
+    assert nodes(other, heads=heads) != nodes(asked(REQUEST), heads=heads)
+
+
+def test_each_counter_counts_for_itself():
+    heads = Heads()
+
+    def ones(_: Any) -> int:
+        return 1
+
+    def tens(_: Any) -> int:
+        return 10
+
+    lengths = [
+        nodes(asked(REQUEST), heads=heads, count=count)[-1].length for count in (ones, tens, ones, None)
+    ]
+
+    assert lengths == [4, 40, 4, nodes(asked(REQUEST))[-1].length]
+
+
+def test_citations_and_images_in_the_messages_change_what_stands_before_them():
+    heads = Heads()
+    citing = {"type": "document", "source": {"type": "text", "data": "x"}, "citations": {"enabled": True}}
+    with_citations = asked(REQUEST, messages=[{"role": "user", "content": [citing]}])
+
+    for request in (asked(REQUEST), with_citations, asked(REQUEST)):
+        assert nodes(request, heads=heads) == nodes(request)
+
+
+def test_the_heads_that_are_kept_are_bounded():
+    heads = Heads()
+    first = heads.of(asked(REQUEST))
+    for number in range(MAX_HEADS):
+        heads.of(asked(REQUEST, system=[text(f"tenant {number}")]))
+
+    assert heads.of(asked(REQUEST)).tools is not first.tools
+
+
+@pytest.mark.parametrize("ttls", [{}, {0: "5m"}, {1: "1h"}, {0: "1h", 1: "5m"}])
+@pytest.mark.parametrize("section", ["tools", "system"])
+def test_its_bytes_are_those_of_its_blocks_with_their_breakpoints(section, ttls):
+    request = asked(REQUEST)
+    request["system"][0]["cache_control"] = {"type": "ephemeral", "ttl": "1h"}
+    head = Head.of(request)
+    blocks = [
+        marked(block, ttls[at]) if at in ttls else block for at, block in enumerate(head.blocks[section])
+    ]
+
+    assert head.wire(section, ttls) == openapi_dumps(blocks) == head.wire(section, ttls)
+    assert head.wire("model", {}) is None
