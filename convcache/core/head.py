@@ -9,7 +9,7 @@ import attrs
 from cachetools import LRUCache
 
 from convcache.core import key
-from convcache.core.blocks import Json, Ttl, as_blocks, as_bytes, is_markable, unmarked
+from convcache.core.blocks import Json, Ttl, as_blocks, as_bytes, is_markable, is_shared, unmarked
 from convcache.core.node import Chain, Node, Nodes, digest_of, frame
 from convcache.core.piece import Piece
 from convcache.core.wire import MARKS
@@ -40,7 +40,6 @@ class Head:
     _begun: dict[tuple[object, ...], tuple[object, Nodes, bytes]] = attrs.field(
         factory=dict, eq=False, repr=False
     )
-
     _written: dict[object, bytes] = attrs.field(factory=dict, eq=False, repr=False)
 
     @classmethod
@@ -132,7 +131,9 @@ class Heads:
             ValueError: Something in it cannot be written as JSON.
         """
         values = _values(request)
-        name = as_bytes(values)
+        # What is shared is declared besides: the same text may be shared from now on.
+        shared = bytes(map(is_shared, as_blocks(request.get("system"))))
+        name = as_bytes(values) + shared
         with self._lock:
             head = self._heads.get(name)
         if head is None:

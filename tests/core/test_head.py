@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from anthropic._utils._json import openapi_dumps
 
-from convcache.core.blocks import marked
+from convcache.core.blocks import marked, shared
 from convcache.core.head import MAX_HEADS, Head, Heads
 from convcache.core.prompt import Prompt
 from tests.words import text
@@ -73,6 +73,15 @@ def test_another_head_is_never_taken_for_one_that_was_read(change):
     assert nodes(asked(REQUEST), heads=heads) == nodes(asked(REQUEST))
     assert nodes(other, heads=heads) == nodes(other)
     assert nodes(other, heads=heads) != nodes(asked(REQUEST), heads=heads)
+
+
+def test_a_text_that_is_declared_shared_later_is_shared_from_then_on():
+    heads, words = Heads(), "what all tenants are told, and nobody else"
+    request = asked(REQUEST, system=[text(words)])
+    assert not any(node.shared for node in nodes(request, heads=heads))
+    shared(words)
+
+    assert any(node.shared for node in nodes(request, heads=heads))
 
 
 def test_each_counter_counts_for_itself():
