@@ -96,6 +96,7 @@ class Message:
 
 
 _json = attrgetter("json")
+_FROZEN: Final[Callable[[Message], bytes]] = attrgetter("_wire")
 
 MARKS: Final[Mapping[Ttl, bytes]] = {
     ttl: b',"cache_control":' + as_bytes(control(ttl)) for ttl in get_args(Ttl)
@@ -310,19 +311,22 @@ def _wire(messages: Sequence[Message]) -> bytes:
     """The bytes of messages that follow one another. Where there are many of them, they stay in one piece."""
     if len(messages) == CHUNK:
         return Page(messages).between(0, CHUNK)
-    return b",".join([message.wire for message in messages])
+    wires = [*map(_FROZEN, messages)]
+    return b",".join([message.wire for message in messages] if None in wires else wires)
 
 
 def _marked(messages: Sequence[Message], marks: Mapping[int, Mapping[int, Ttl]]) -> bytes:
     """The same, with breakpoints. What is between marked ones is taken from their page, if they have one."""
     parts, start = list[bytes](), 0
-    for place in [*sorted(marks), len(messages)]:
-        if place > start:
-            between = messages[start:place]
-            parts.append(between[-1].up_to(len(between)) or b",".join([message.wire for message in between]))
-        if place < len(messages):
-            parts.append(messages[place].marked_wire(marks[place]))
+    for place in sorted(marks):
+        between = messages[start:place]
+        if between:
+            parts.append(between[-1].up_to(len(between)) or _wire(between))
+        parts.append(messages[place].marked_wire(marks[place]))
         start = place + 1
+    behind = messages[start:]
+    if behind:
+        parts.append(behind[-1].up_to(len(behind)) or _wire(behind))
     return b",".join(parts)
 
 
