@@ -148,10 +148,11 @@ class _Copy:
 
 
 def _is_ordered(value: Json, path: Path) -> bool:
-    """Whether the order of its keys tells an object from others: not that of a block's own, nor of role and content."""
+    """Whether the order of its keys tells an object from others: not that of a block's own, wherever blocks stand, nor of
+    role and content."""
     if not path:
         return len(value) > 2  # noqa: PLR2004 - role and content
-    return len(path) != 2 or path[0] != "content"  # noqa: PLR2004 - `content`, and a place in it
+    return path[::2] != ("content",) * (len(path) // 2) or len(path) % 2 == 1
 
 
 def _types(value: Any) -> tuple[type, ...]:
