@@ -35,7 +35,6 @@ class Node(NamedTuple):
         said: Names only what the messages up to here say, whatever the model, tools, system and settings; empty in a
             prompt that is not followed.
         position: Its lookback position, counted from the start of the prompt.
-        size: Bytes of the prefix.
         length: What tokens of the prefix are told from: counted tokens, or its bytes.
         markable: Whether the API takes a breakpoint here.
         own: The TTL of a breakpoint that the caller put here.
@@ -48,7 +47,6 @@ class Node(NamedTuple):
     digest: bytes
     said: bytes
     position: int
-    size: int
     length: int
     markable: bool
     own: Ttl | None
@@ -142,7 +140,6 @@ class Chain:
     digest: bytes = b""
     said: bytes = b""
     position: int = 0
-    size: int = 0
     length: int = 0
     run: str | None = None
 
@@ -153,9 +150,7 @@ class Chain:
         """Go on where a node of a message ended."""
         index, place = place_of(last)
         self.number, self.digest, self.said = last.number + 1, last.digest, last.said
-        self.position = last.position
-        self.size, self.length = last.size, last.length
-        self.run = last.kind
+        self.position, self.length, self.run = last.position, last.length, last.kind
         self.after = index, place + 1
 
     def go_on_behind(self, head: Nodes, digest: bytes) -> None:
@@ -163,7 +158,7 @@ class Chain:
         self.number, self.digest = len(head), digest
         if head:
             last = head[-1]
-            self.position, self.size, self.length, self.run = last.position, last.size, last.length, last.kind
+            self.position, self.length, self.run = last.position, last.length, last.kind
 
     def salt(self, value: bytes) -> None:
         """Take in what else is part of the key."""
@@ -178,7 +173,6 @@ class Chain:
         """Take in a block that the model is shown."""
         kind = piece.kind
         self.digest = digest_of(self.digest, frame, piece.key)
-        self.size += len(piece.key)
         self.length += piece.length if self.count is None else self.count(piece.json)
         # Consecutive tool_use blocks are one position, and so are consecutive tool_result blocks.
         if kind != self.run or kind not in _RUNS or self.rules not in COLLAPSING_PLATFORMS:
@@ -191,7 +185,6 @@ class Chain:
             self.digest,
             self.said,
             self.position,
-            self.size,
             self.length,
             markable,
             piece.own,
