@@ -192,16 +192,16 @@ def text_length(block: Json) -> int:
 
 def _length_of(kind: object, block: Json) -> int | None:  # noqa: PLR0911 - a row for each kind of block
     match kind, block:
+        case "tool_result", {"content": list(parts)}:
+            return sum(map(text_length, parts))
+        case "tool_result", {"content": str(text)}:
+            return text_bytes(text)
+        case "tool_use", {"name": str(name), "input": called}:
+            return text_bytes(name) + len(as_bytes(called))
         case "thinking", {"thinking": str(text)}:
             return text_bytes(text)
         case "image", _:
             return _IMAGE_BYTES
-        case "tool_use", {"name": str(name), "input": called}:
-            return text_bytes(name) + len(as_bytes(called))
-        case "tool_result", {"content": str(text)}:
-            return text_bytes(text)
-        case "tool_result", {"content": list(parts)}:
-            return sum(map(text_length, parts))
         case "document", {"source": {"type": "base64", "data": str(data)}}:
             return len(data) // _BYTES_PER_TEXT_BYTE
         case "document", {"source": {"type": "text", "data": str(text)}}:

@@ -59,7 +59,7 @@ class Head:
             "context edits": request.get("context_management"),
             **key.values(request),
         }
-        return cls(_values(request), fields, _bare(request), tools, system)
+        return cls(_values(request), fields, bare(request), tools, system)
 
     def read_from(self, values: tuple[object, ...]) -> Self:
         """The same one, read from other objects. What is kept of it is kept once."""
@@ -70,10 +70,6 @@ class Head:
     def is_of(self, request: Json) -> bool:
         """Whether a request has the very same objects."""
         return all(map(is_, self.read, _values(request)))
-
-    def bare(self, request: Json) -> Mapping[str, Sequence[Json]]:
-        """The tools and the system prompt of a request, most likely of this one, without breakpoints."""
-        return self.blocks if self.is_of(request) else _bare(request)
 
     def wire(self, section: str, ttls: Mapping[int, Ttl]) -> bytes | None:
         """The bytes of the tools or of the system prompt with breakpoints on some of the blocks; `None` of what it has not.
@@ -155,6 +151,7 @@ def _digest(pieces: Mapping[int, Piece]) -> bytes:
     return digest_of(b"", b"", b",".join([piece.key for piece in pieces.values()]))
 
 
-def _bare(request: Json) -> dict[str, Sequence[Json]]:
+def bare(request: Json) -> Mapping[str, Sequence[Json]]:
+    """The tools and the system prompt of a request without breakpoints."""
     sections = ((name, as_blocks(request[name])) for name in ("tools", "system") if request.get(name))
     return {name: tuple(map(unmarked, blocks)) for name, blocks in sections}

@@ -28,8 +28,6 @@ Trait = Literal["thinking", "summary", "citations", "image"]
 """What is in a block: thinking, a summary that stands for what is before it, a document to cite from, an image."""
 
 _PLAIN_TEXT: Final = {"type", "text"}
-_TRAITS: Final = (b"thinking", b"compaction", b"citations", b"image")
-"""One of these words is in every block that has a trait."""
 
 
 class Piece(NamedTuple):
@@ -90,7 +88,9 @@ class Piece(NamedTuple):
             length = text_length(block)
         markable = is_markable(block) or (not bare and takes_own_breakpoint(block))
         own = None if bare else breakpoint_ttl(block)
-        traits = tuple(_traits(kind, block)) if any(word in wire for word in _TRAITS) else ()
+        # One of these words is in every block that has a trait.
+        has_traits = b"thinking" in wire or b"image" in wire or b"citations" in wire or b"compaction" in wire
+        traits = tuple(_traits(kind, block)) if has_traits else ()
         return cls(block, kind, wire, key, length, markable, bare, own, is_shared(block), traits)
 
     @classmethod

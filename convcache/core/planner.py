@@ -20,6 +20,7 @@ import attrs
 from convcache.core.blocks import Json, Ttl, marked
 from convcache.core.catalog import LOOKBACK_POSITIONS, MAX_BREAKPOINTS
 from convcache.core.clock import CacheClock, Entry
+from convcache.core.head import bare
 from convcache.core.node import Node, Nodes
 from convcache.core.outline import Place
 from convcache.core.policy import Policy, Slot
@@ -96,7 +97,8 @@ class Plan:
         """The request body with exactly the planned breakpoints. The input is not changed."""
         body = {name: value for name, value in request.items() if name != "cache_control"}
         head = self.prompt.head
-        for section, blocks in head.bare(request).items():
+        is_the_same = head.is_of(request)
+        for section, blocks in (head.blocks if is_the_same else bare(request)).items():
             body[section] = [*blocks]
         own = (node.path for node in self.prompt.nodes.own)
         marks: dict[int, dict[int, Ttl]] = {path[1]: {} for path in own if path[0] == "messages"}
@@ -110,7 +112,7 @@ class Plan:
                 in_head.setdefault(section, {})[index] = point.ttl
         messages = request["messages"]
         if isinstance(messages, Messages):
-            wire = (lambda name: head.wire(name, in_head.get(name, {}))) if head.is_of(request) else None
+            wire = (lambda name: head.wire(name, in_head.get(name, {}))) if is_the_same else None
             body["messages"] = Written(messages, marks, wire)
         else:
             body["messages"] = self._marked_messages(messages, marks)
