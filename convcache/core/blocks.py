@@ -192,7 +192,7 @@ def text_length(block: Json) -> int:
 
 def _length_of(kind: object, block: Json) -> int | None:  # noqa: PLR0911 - a row for each kind of block
     match kind, block:
-        case "tool_result", {"content": list(parts)}:
+        case "tool_result", {"content": list(parts)} if all(map(_is_object, parts)):
             return sum(map(text_length, parts))
         case "tool_result", {"content": str(text)}:
             return text_bytes(text)

@@ -1,9 +1,11 @@
 """What a request has besides its messages, as far as it is part of the key: tools, the system prompt, and settings."""
 
 from collections.abc import Mapping, Sequence
-from operator import is_
+from contextlib import suppress
+from hashlib import blake2b
+from operator import is_, itemgetter
 from threading import Lock
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import attrs
 from cachetools import LRUCache
@@ -12,12 +14,40 @@ from convcache.core import key
 from convcache.core.blocks import Json, Ttl, as_blocks, as_bytes, is_markable, is_shared, unmarked
 from convcache.core.node import Chain, Node, Nodes, digest_of, frame
 from convcache.core.piece import Piece
-from convcache.core.wire import MARKS
+from convcache.core.wire import spliced
 
-MAX_HEADS: Final = 16
-"""Heads of the latest conversations that are kept: those of an application commonly share one, or a few."""
+MAX_BYTES: Final = 2_000_000
+"""Bytes of the heads of the latest conversations that are kept: those of an application commonly share one, or a few."""
+
+_FEW: Final = 4
+"""Ways to mark a head of which the bytes are kept: commonly there is one."""
 
 _NO_NODES: Final = Nodes()
+
+
+class Parts(NamedTuple):
+    """The tools and the system blocks that are in the prompt, by their places: deferred tools are not."""
+
+    tools: Mapping[int, Piece]
+    system: Mapping[int, Piece]
+
+    @classmethod
+    def of(cls, tools: Any, system: Any) -> Self:
+        """Read them.
+
+        Raises:
+            ValueError: Something in them cannot be written as JSON.
+        """
+        shown = ((at, tool) for at, tool in enumerate(tools or ()) if not tool.get("defer_loading"))
+        return cls(
+            {at: Piece.of(tool) for at, tool in shown},
+            {at: Piece.of(block) for at, block in enumerate(as_blocks(system))},
+        )
+
+    @property
+    def layout(self) -> tuple[object, ...]:
+        """What of them is no part of the key, but is told of their nodes."""
+        return tuple([(at, piece.own, piece.shared) for part in self for at, piece in part.items()])
 
 
 @attrs.frozen
@@ -28,44 +58,33 @@ class Head:
         read: The values that it was read from, as the request has them.
         fields: What they make of the key, by the name a person calls it; tools and system by their digests.
         blocks: The tools and the system prompt without breakpoints.
-        tools: The tools that are in the prompt, by their places; deferred ones are not.
-        system: The blocks of the system prompt, likewise.
+        layout: Where what is in the prompt stands, and the caller's own breakpoints there.
     """
 
     read: tuple[object, ...]
     fields: Mapping[str, Any]
     blocks: Mapping[str, Sequence[Json]]
-    tools: Mapping[int, Piece]
-    system: Mapping[int, Piece]
+    layout: tuple[object, ...]
     _begun: dict[tuple[object, ...], tuple[object, Nodes, bytes]] = attrs.field(
         factory=dict, eq=False, repr=False
     )
     _written: dict[object, bytes] = attrs.field(factory=dict, eq=False, repr=False)
 
     @classmethod
-    def of(cls, request: Json) -> Self:
-        """Read that of a request.
-
-        Raises:
-            ValueError: Something in it cannot be written as JSON.
-        """
-        blocks = enumerate(request.get("tools") or ())
-        tools = {at: Piece.of(tool) for at, tool in blocks if not tool.get("defer_loading")}
-        system = {at: Piece.of(block) for at, block in enumerate(as_blocks(request.get("system")))}
+    def of(cls, request: Json, parts: Parts) -> Self:
+        """That of a request, which has these parts."""
         fields = {
             "model": request["model"],
-            "tools": _digest(tools),
-            "system": _digest(system),
+            "tools": _digest(parts.tools),
+            "system": _digest(parts.system),
             "context edits": request.get("context_management"),
             **key.values(request),
         }
-        return cls(_values(request), fields, bare(request), tools, system)
+        return cls(_values(request), fields, bare(request), parts.layout)
 
     def read_from(self, values: tuple[object, ...]) -> Self:
         """The same one, read from other objects. What is kept of it is kept once."""
-        return type(self)(
-            values, self.fields, self.blocks, self.tools, self.system, self._begun, self._written
-        )
+        return type(self)(values, self.fields, self.blocks, self.layout, self._begun, self._written)
 
     def is_of(self, request: Json) -> bool:
         """Whether a request has the very same objects."""
@@ -77,19 +96,24 @@ class Head:
         if section not in self.blocks:
             return None
         marks = (section, *ttls.items())
-        if marks not in self._written:
+        written = self._written.get(marks)
+        if written is None:
             wires = [Piece.of(block).wire for block in self.blocks[section]]
             for place, ttl in ttls.items():
-                wires[place] = wires[place][:-1] + MARKS[ttl] + b"}"
-            self._written[marks] = b"[" + b",".join(wires) + b"]"
-        return self._written[marks]
+                wires[place] = spliced(wires[place], ttl)
+            written = b"[" + b",".join(wires) + b"]"
+            if len(self._written) >= _FEW:
+                self._written.clear()
+            self._written[marks] = written
+        return written
 
-    def begin(self, chain: Chain, toggles: Mapping[str, Any]) -> Nodes:
+    def begin(self, chain: Chain, toggles: Mapping[str, Any], parts: Parts | None = None) -> Nodes:
         """The nodes of tools and system, with which the chain of a prompt begins.
 
         Args:
             chain: One that has read nothing yet.
             toggles: What the messages tell of the key.
+            parts: Its parts, where they were just read.
         """
         settings = (*toggles.values(), chain.rules)
         count, nodes, digest = self._begun.get(settings, (None, None, b""))
@@ -97,19 +121,9 @@ class Head:
             chain.go_on_behind(nodes, digest)
             return nodes
         fields = {**self.fields, **toggles}
-        nodes = _NO_NODES.plus(self._chained(fields, chain))
+        nodes = _NO_NODES.plus(_chained(parts or Parts.of(*_PARTS(self.read)), fields, chain))
         chain.salt(key.salt("messages", fields))
         self._begun[settings] = chain.count, nodes, chain.digest
-        return nodes
-
-    def _chained(self, fields: Mapping[str, Any], chain: Chain) -> list[Node]:
-        chain.salt(str(fields["model"]).encode() + key.salt("tools", fields))
-        nodes = [
-            chain.node(("tools", place), _TOOLS, tool, markable=True) for place, tool in self.tools.items()
-        ]
-        chain.salt(key.salt("system", fields))
-        for place, block in self.system.items():
-            nodes.append(chain.node(("system", place), _SYSTEM, block, markable=is_markable(block.json)))
         return nodes
 
 
@@ -117,28 +131,42 @@ class Heads:
     """The heads of the latest conversations, each read once. Safe to share by threads."""
 
     def __init__(self) -> None:
-        self._heads: LRUCache[bytes, Head] = LRUCache(MAX_HEADS)
+        self._heads: LRUCache[bytes, tuple[Head, int]] = LRUCache(MAX_BYTES, getsizeof=itemgetter(1))
         self._lock = Lock()
 
-    def of(self, request: Json) -> Head:
-        """That of a request.
+    def read(self, request: Json) -> tuple[Head, Parts | None]:
+        """That of a request, and its parts if they had to be read.
 
         Raises:
             ValueError: Something in it cannot be written as JSON.
         """
         values = _values(request)
+        try:
+            written = as_bytes(values)
+        except (TypeError, ValueError):  # the SDK can write more than JSON, and so can who reads a head
+            parts = Parts.of(*_PARTS(values))
+            return Head.of(request, parts), parts
         # What is shared is declared besides: the same text may be shared from now on.
         shared = bytes(map(is_shared, as_blocks(request.get("system"))))
-        name = as_bytes(values) + shared
+        name = blake2b(written + shared, digest_size=16).digest()
         with self._lock:
-            head = self._heads.get(name)
-        if head is None:
-            head = Head.of(request)
-            with self._lock:
-                self._heads[name] = head
-        return head.read_from(values)
+            known = self._heads.get(name)
+        if known is not None:
+            return known[0].read_from(values), None
+        parts = Parts.of(*_PARTS(values))
+        head = Head.of(request, parts)
+        with self._lock, suppress(ValueError):  # of one that is too large
+            self._heads[name] = head, len(written)
+        return head, parts
 
 
+def bare(request: Json) -> Mapping[str, Sequence[Json]]:
+    """The tools and the system prompt of a request without breakpoints."""
+    sections = ((name, as_blocks(request[name])) for name in ("tools", "system") if request.get(name))
+    return {name: tuple(map(unmarked, blocks)) for name, blocks in sections}
+
+
+_PARTS: Final = itemgetter(key.FIELDS.index("tools"), key.FIELDS.index("system"))
 _TOOLS: Final = frame("tools")
 _SYSTEM: Final = frame("system")
 
@@ -151,7 +179,10 @@ def _digest(pieces: Mapping[int, Piece]) -> bytes:
     return digest_of(b"", b"", b",".join([piece.key for piece in pieces.values()]))
 
 
-def bare(request: Json) -> Mapping[str, Sequence[Json]]:
-    """The tools and the system prompt of a request without breakpoints."""
-    sections = ((name, as_blocks(request[name])) for name in ("tools", "system") if request.get(name))
-    return {name: tuple(map(unmarked, blocks)) for name, blocks in sections}
+def _chained(parts: Parts, fields: Mapping[str, Any], chain: Chain) -> list[Node]:
+    chain.salt(str(fields["model"]).encode() + key.salt("tools", fields))
+    nodes = [chain.node(("tools", at), _TOOLS, tool, markable=True) for at, tool in parts.tools.items()]
+    chain.salt(key.salt("system", fields))
+    for at, block in parts.system.items():
+        nodes.append(chain.node(("system", at), _SYSTEM, block, markable=is_markable(block.json)))
+    return nodes

@@ -3,7 +3,7 @@
 Knows one block at a time, and nothing of the prompt that it stands in.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple, Self
 
@@ -68,6 +68,8 @@ class Piece(NamedTuple):
             TypeError: It holds an object that is not JSON.
         """
         kind = block.get("type")
+        if not isinstance(kind, str):
+            kind = None
         if kind == "text" and block.keys() == _PLAIN_TEXT and isinstance(text := block["text"], str):
             return cls._of_text(block, text)
         bare, fields = "cache_control" not in block, {}
@@ -86,7 +88,7 @@ class Piece(NamedTuple):
             length = text_bytes(called) + len(fields["input"]) - len(field("input"))
         else:
             length = text_length(block)
-        markable = is_markable(block) or (not bare and takes_own_breakpoint(block))
+        markable = kind is not None and (is_markable(block) or (not bare and takes_own_breakpoint(block)))
         own = None if bare else breakpoint_ttl(block)
         # One of these words is in every block that has a trait.
         has_traits = b"thinking" in wire or b"image" in wire or b"citations" in wire or b"compaction" in wire
@@ -131,18 +133,24 @@ def _traits(kind: object, block: Json) -> Iterator[Trait]:
         yield "image"
 
 
-def _is_citing(block: Json) -> bool:
+def _is_citing(block: object) -> bool:
+    if not isinstance(block, Mapping):
+        return False
     # On a document `citations` is the switch; on a text that cites, it is the list of citations.
     switch = block.get("citations")
-    inner = block.get("content") if block.get("type") == "tool_result" else None
-    if isinstance(inner, (list, tuple)) and any(_is_citing(part) for part in inner):
+    if any(map(_is_citing, _inner(block))):
         return True
     return bool(switch) and isinstance(switch, Mapping) and bool(switch.get("enabled"))
 
 
-def _shows_image(block: Json) -> bool:
+def _shows_image(block: object) -> bool:
     """Whether the block is an image or a tool result with one."""
-    if block.get("type") == "tool_result":
-        inner = block.get("content")
-        return isinstance(inner, (list, tuple)) and any(_shows_image(part) for part in inner)
-    return block.get("type") == "image"
+    if not isinstance(block, Mapping):
+        return False
+    return block.get("type") == "image" or any(map(_shows_image, _inner(block)))
+
+
+def _inner(block: Json) -> Sequence[object]:
+    """What is in a tool result."""
+    inner = block.get("content") if block.get("type") == "tool_result" else None
+    return inner if isinstance(inner, (list, tuple)) else ()

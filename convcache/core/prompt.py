@@ -95,15 +95,15 @@ class Prompt:
         def tokens(block: Json) -> float:
             return text_length(block) / bytes_per_token if count is None else count(block)
 
-        head = None if grown_from is None else grown_from.head
+        head, parts = None if grown_from is None else grown_from.head, None
         if head is None or not head.is_of(request):
-            head = (Head if heads is None else heads).of(request)
+            head, parts = (heads or Heads()).read(request)
         view = View.of(request, outline, row, tokens)
         toggles = key.toggles(outline)
         fields: Mapping[str, Any] = {**head.fields, **toggles}
         chain = Chain(rules or platform(request["model"]), count, is_followed=is_followed)
         nodes: Nodes | None = None
-        if grown_from is not None and grown_from.fields == fields:
+        if grown_from is not None and grown_from.fields == fields and grown_from.head.layout == head.layout:
             fields = grown_from.fields
             kept = min(known, view.alike(grown_from.view))
             nodes = grown_from.nodes.first(grown_from.nodes.before((kept, 0)))
@@ -113,7 +113,7 @@ class Prompt:
                     # What stands between the two is not in the prompt, and is not read again.
                     chain.after = (kept, 0)
         if nodes is None or len(nodes) == nodes.head:
-            nodes = head.begin(chain, toggles)
+            nodes = head.begin(chain, toggles, parts)
         return cls(
             model=row,
             fields=fields,

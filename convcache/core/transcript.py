@@ -13,7 +13,7 @@ from typing import Final, Self
 
 import attrs
 
-from convcache.core.blocks import Json, as_blocks, is_empty_text
+from convcache.core.blocks import Json, as_blocks, as_bytes, is_empty_text
 from convcache.core.calls import check_results, tool_use_ids
 from convcache.core.growing import Growing
 from convcache.core.staged import NOTHING, Staged, as_block, as_message, copied, items_of, own
@@ -132,7 +132,7 @@ class Transcript:
         """The messages of the next request: the history, what is staged, and `content` as a user message.
 
         Args:
-            content: What the user says, which is kept as it is if the turn is.
+            content: What the user says, as JSON that nobody else changes: it is kept as it is if the turn is.
             context: What is true for this turn only.
             takes_system: Whether the model takes messages of the system's in mid-conversation.
             clears: Whether it takes such as are cleared at the next user message.
@@ -324,6 +324,7 @@ def _start(messages: Sequence[Json]) -> int:
 def _check_encodable(message: Message) -> None:
     try:
         _ = message.pieces
+        _ = [as_bytes(value) for name, value in message.json.items() if name != "content"]
     except (TypeError, ValueError) as error:
         raise UnencodableError(str(error)) from error
 

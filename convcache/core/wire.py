@@ -21,11 +21,12 @@ Marks = Mapping[int, Mapping[int, Ttl]]
 class Message:
     """A message, by its JSON or by its bytes: either tells the other, and neither is ever changed."""
 
-    __slots__ = ("_ends", "_json", "_page", "_pieces", "_place", "_wire")
+    __slots__ = ("_ends", "_json", "_page", "_pieces", "_place", "_was_sent", "_wire")
 
     def __init__(self, message: Json) -> None:
         self._json: Json | None = message
         self._pieces: tuple[Piece, ...] | None = None
+        self._was_sent = False
         self._wire: bytes | None = None
         self._ends: tuple[int, ...] = ()
         self._page: Page | None = None
@@ -42,13 +43,12 @@ class Message:
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
-        """Its blocks, read."""
+        """Its blocks, read. They are kept until it was sent."""
         pieces = self._pieces
         if pieces is None:
-            message = self._json
-            if message is None:
-                return pieces_of(self.json)
-            self._pieces = pieces = pieces_of(message)
+            pieces = pieces_of(self.json)
+            if not self._was_sent:
+                self._pieces = pieces
         return pieces
 
     @property
@@ -77,6 +77,7 @@ class Message:
     def set_down(self, *, keeps_json: bool) -> bool:
         """Forget what no later request asks of a message that was sent: where it went by its bytes, all but them, unless
         its caller put breakpoints into it; whether there was anything."""
+        self._was_sent = True
         pieces, self._pieces = self._pieces, None
         message = self._json
         if keeps_json or message is None or (self._wire is None and self._page is None):
@@ -119,6 +120,12 @@ class Page:
     def between(self, first: int, end: int) -> bytes:
         """The bytes of some of them."""
         return self._wire[self._starts[first] : self._starts[end] - 1]
+
+
+def spliced(block: bytes, ttl: Ttl) -> bytes:
+    """The bytes of a block with a breakpoint behind what else it has."""
+    mark = MARKS[ttl]
+    return block[:-1] + (mark if len(block) > len(b"{}") else mark[1:]) + b"}"
 
 
 def marked_message(message: Json, ttls: Mapping[int, Ttl]) -> Json:

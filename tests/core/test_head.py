@@ -2,13 +2,16 @@
 that is part of the key."""
 
 import copy
+import gc
+import tracemalloc
+from datetime import date
 from typing import Any
 
 import pytest
 from anthropic._utils._json import openapi_dumps
 
 from convcache.core.blocks import marked, shared
-from convcache.core.head import MAX_HEADS, Head, Heads
+from convcache.core.head import MAX_BYTES, Head, Heads, Parts
 from convcache.core.prompt import Prompt
 from tests.words import text
 
@@ -34,9 +37,10 @@ def nodes(request: dict[str, Any], **options: Any) -> list[Any]:
 
 def test_a_head_that_conversations_share_is_read_once():
     heads = Heads()
-    one, other = heads.of(asked(REQUEST)), heads.of(asked(REQUEST))
+    (one, parts), (other, none) = heads.read(asked(REQUEST)), heads.read(asked(REQUEST))
 
-    assert one.tools is other.tools
+    assert parts
+    assert none is None
     assert one.blocks is other.blocks
     assert one.fields is other.fields
 
@@ -44,9 +48,9 @@ def test_a_head_that_conversations_share_is_read_once():
 def test_each_is_known_by_the_objects_of_its_own_request():
     heads, first, second = Heads(), asked(REQUEST), asked(REQUEST)
 
-    assert heads.of(first).is_of(first)
-    assert heads.of(second).is_of(second)
-    assert not heads.of(first).is_of(second)
+    assert heads.read(first)[0].is_of(first)
+    assert heads.read(second)[0].is_of(second)
+    assert not heads.read(first)[0].is_of(second)
 
 
 CHANGES = {
@@ -109,13 +113,58 @@ def test_citations_and_images_in_the_messages_change_what_stands_before_them():
         assert nodes(request, heads=heads) == nodes(request)
 
 
+def test_a_head_that_is_no_json_is_read_each_time():
+    request = asked(REQUEST, thinking=ThinkingAdaptive())
+
+    assert nodes(request, heads=Heads()) == nodes(request)
+
+
+class ThinkingAdaptive(dict):
+    """What only the SDK knows how to write."""
+
+    def __init__(self) -> None:
+        super().__init__(type="adaptive", since=date(2026, 11, 22))
+
+
 def test_the_heads_that_are_kept_are_bounded():
     heads = Heads()
-    first = heads.of(asked(REQUEST))
-    for number in range(MAX_HEADS):
-        heads.of(asked(REQUEST, system=[text(f"tenant {number}")]))
+    heads.read(asked(REQUEST))
+    heads.read(asked(REQUEST, system=[text("x" * (MAX_BYTES + 1))]))
+    assert heads.read(asked(REQUEST))[1] is None
+    for number in range(3):
+        heads.read(asked(REQUEST, system=[text(f"{number}" * (MAX_BYTES // 2))]))
 
-    assert heads.of(asked(REQUEST)).tools is not first.tools
+    assert heads.read(asked(REQUEST))[1]
+
+
+def test_a_head_takes_no_more_memory_than_its_request():
+    request = asked(REQUEST, system=[text("word " * 100_000)])
+    Prompt.of(asked(REQUEST, system=[text("other")]))
+    tracemalloc.start()
+    try:
+        head = Prompt.of(request, heads=(heads := Heads())).head
+        gc.collect()
+        assert head.is_of(request)
+        assert heads
+        assert tracemalloc.get_traced_memory()[0] < 100_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_breakpoints_and_places_of_tools_are_those_of_the_request_in_hand():
+    """Both are no part of the key, so a grown prompt could have taken them over."""
+    first = asked(REQUEST)
+    for change in (
+        lambda tools: tools[0].update(cache_control={"type": "ephemeral", "ttl": "1h"}),
+        lambda tools: tools.insert(0, {**tools[1], "name": "another that is deferred"}),
+        lambda tools: tools.reverse(),
+    ):
+        second = asked(first)
+        change(second["tools"])
+
+        grown = nodes(second, grown_from=Prompt.of(first), known=1)
+        assert [node.digest for node in grown] == [node.digest for node in nodes(first)]
+        assert grown == nodes(second)
 
 
 @pytest.mark.parametrize("ttls", [{}, {0: "5m"}, {1: "1h"}, {0: "1h", 1: "5m"}])
@@ -123,10 +172,17 @@ def test_the_heads_that_are_kept_are_bounded():
 def test_its_bytes_are_those_of_its_blocks_with_their_breakpoints(section, ttls):
     request = asked(REQUEST)
     request["system"][0]["cache_control"] = {"type": "ephemeral", "ttl": "1h"}
-    head = Head.of(request)
+    head = Head.of(request, Parts.of(request["tools"], request["system"]))
     blocks = [
         marked(block, ttls[at]) if at in ttls else block for at, block in enumerate(head.blocks[section])
     ]
 
     assert head.wire(section, ttls) == openapi_dumps(blocks) == head.wire(section, ttls)
     assert head.wire("model", {}) is None
+
+
+def test_a_tool_without_fields_is_marked_in_json():
+    request = asked(REQUEST, tools=[{}])
+    head = Head.of(request, Parts.of(request["tools"], None))
+
+    assert head.wire("tools", {0: "5m"}) == openapi_dumps([marked({}, "5m")])

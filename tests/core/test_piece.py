@@ -92,6 +92,26 @@ def test_what_has_no_json_form_is_no_piece(broken):
             Piece.of(block)
 
 
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "tool_result", "content": ["a"]},
+        {"type": "tool_result", "tool_use_id": "x", "content": [None, 1, {"type": "image"}]},
+        {"type": ["x"], "text": "a", "cache_control": {"type": "ephemeral"}},
+        {"type": "tool_use", "name": None, "input": None},
+        {"type": "document", "source": None, "citations": []},
+        {"type": "thinking", "thinking": None},
+        {"text": "no type"},
+        {},
+    ],
+)
+def test_whatever_is_json_can_be_read(block):
+    piece = Piece.of(block)
+
+    assert piece.wire == openapi_dumps(unmarked(block))
+    assert piece.length >= 0
+
+
 def test_keys_are_strings():
     with pytest.raises(TypeError, match="keys are strings, not 1"):
         Piece.of({"type": "text", "text": "x", 1: 2})

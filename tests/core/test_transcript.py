@@ -163,6 +163,8 @@ def test_rewinding_forgets_whole_turns_and_what_is_staged():
 def test_content_without_a_json_form_is_refused_before_anything_is_sent(broken):
     with pytest.raises(UnencodableError):
         Transcript().asked({"type": "text", "text": "x", "extra": broken})
+    with pytest.raises(UnencodableError):
+        Transcript().asked({"role": "user", "content": "x", "extra": broken})
 
 
 def test_the_history_does_not_change_with_the_callers_objects():

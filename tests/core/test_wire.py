@@ -129,6 +129,16 @@ def test_what_was_read_of_a_message_is_forgotten_once_it_was_sent():
     assert [*messages] == said("a", "b")
 
 
+def test_what_was_sent_is_read_again_without_being_kept():
+    """However many are read again: each of them would stay until the end of the conversation."""
+    marked = {**text("mine"), "cache_control": {"type": "ephemeral"}}
+    messages = Messages([{"role": "user", "content": [marked]}, *said("a")])
+    Written(messages, {}).wire()
+    messages.set_down()
+
+    assert all(message.pieces is not message.pieces for message in messages.each())
+
+
 def test_what_is_known_by_its_bytes_alone_is_read_anew_each_time():
     messages = Messages(said("a"))
     Written(messages, {}).wire()
