@@ -4,7 +4,8 @@
 
 Every way holds the same chat through the real SDK, with a transport that answers at once, side by side in one process:
 the plain SDK with automatic caching and a history of dicts; the same with the blocks of replies as objects of the SDK;
-`CacheMiddleware` with dicts; and `Conversation`. First comes CPU time as a ratio to the plain SDK with dicts and in
+`CacheMiddleware` with dicts; and `Conversation`. The chats of a way are on one client, one after the other, as those of
+an application are: a short one finds what was learned from those before it. First comes CPU time as a ratio to the plain SDK with dicts and in
 milliseconds, for a whole call and for the request of a streamed reply: from the call to the open stream, of which
 nothing was read yet. Among the calls on a long history the plain SDK makes some of one message: no way that goes through
 the SDK can cost less than those. Then the longest CPU time that an event loop stood still, the memory that a call takes at its
