@@ -140,7 +140,7 @@ def langchain(api: Api) -> None:
     options: Any = {"base_url": api.url, "api_key": "x", "max_tokens": 4_000, "thinking": THINKING}
     model = ChatAnthropic(model_name=REQUEST["model"], **options)
     if api.placing:
-        model._client = model._client.with_middleware(api.placing)  # noqa: SLF001
+        model._client = model._client.with_middleware(api.placing)  # noqa: SLF001 - LangChain has no other way in
     own = [] if api.placing else [AnthropicPromptCachingMiddleware()]
     agent = create_agent(model, [find], system_prompt=SYSTEM, middleware=own)
     agent.invoke({"messages": [{"role": "user", "content": TASK}]}, {"recursion_limit": 1_000})

@@ -107,7 +107,7 @@ class Chat:
         plan, body = self.books.placed(
             request, prompt, self.ledger, at=self.at, landmarks=Landmarks(anchor=self.tail)
         )
-        assert plan is not None  # noqa: S101
+        assert plan is not None  # noqa: S101 - else there is nothing to measure
         return plan, body
 
 

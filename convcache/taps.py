@@ -54,7 +54,7 @@ def tapped(stream_cls: Any, feed: Feed, finish: Finish) -> Any:
 
 
 def _sync_tap(stream_cls: Any, feed: Feed, finish: Finish) -> Any:
-    class Tapped(stream_cls):  # type: ignore[misc]
+    class Tapped(stream_cls):  # type: ignore[misc]  # a class that is told at run time
         def __iter__(self) -> Iterator[Any]:
             try:
                 for event in super().__iter__():
@@ -80,7 +80,7 @@ def _sync_tap(stream_cls: Any, feed: Feed, finish: Finish) -> Any:
 
 
 def _async_tap(stream_cls: Any, feed: Feed, finish: Finish) -> Any:
-    class Tapped(stream_cls):  # type: ignore[misc]
+    class Tapped(stream_cls):  # type: ignore[misc]  # a class that is told at run time
         async def __aiter__(self) -> AsyncIterator[Any]:
             try:
                 async for event in super().__aiter__():

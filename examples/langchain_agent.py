@@ -27,8 +27,8 @@ def weather(city: str) -> str:
 
 def cached(model: ChatAnthropic, placing: CacheMiddleware) -> ChatAnthropic:
     """The model, with a middleware on its clients. It takes no client from outside; it keeps its own two here."""
-    model._client = model._client.with_middleware(placing)  # noqa: SLF001
-    model._async_client = model._async_client.with_middleware(placing)  # noqa: SLF001
+    model._client = model._client.with_middleware(placing)  # noqa: SLF001 - LangChain has no other way in
+    model._async_client = model._async_client.with_middleware(placing)  # noqa: SLF001 - LangChain has no other way in
     return model
 
 

@@ -254,7 +254,7 @@ class Messages(Sequence[Json]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and [*self] == [*other]
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # it holds what is not hashable
 
 
 class Written:

@@ -35,7 +35,7 @@ def _seconds(value: Any) -> Any:
 
 def _some_seconds(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 <= value <= _LONGEST_RETRY:  # type: ignore[operator]
+    if not number or not 0 <= value <= _LONGEST_RETRY:  # type: ignore[operator]  # a float where it is a number
         raise ValueError(f"{attribute.name} must be seconds, between 0 and {_LONGEST_RETRY:,} ({value!r}).")
 
 

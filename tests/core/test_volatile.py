@@ -151,7 +151,7 @@ def test_what_changes_in_a_tool_is_named_as_a_whole(kind, before, after):
     assert volatile(*heads) == Volatile("tools[1].description", kind, told, told_now)
 
 
-@given(st.datetimes(datetime(2005, 1, 1), datetime(2045, 1, 1)), st.integers(1, 10**8))  # noqa: DTZ001
+@given(st.datetimes(datetime(2005, 1, 1), datetime(2045, 1, 1)), st.integers(1, 10**8))  # noqa: DTZ001 - text has no zone
 @pytest.mark.parametrize(
     "form",
     [

@@ -39,7 +39,7 @@ def test_what_json_refuses_is_refused_with_the_same_words(written):
     except ValueError as error:
         with pytest.raises(type(error)) as caught:
             Bodies().parsed(written)
-        assert str(caught.value) == str(error)  # noqa: PT017
+        assert str(caught.value) == str(error)  # noqa: PT017 - compared with another error
     else:
         assert same(Bodies().parsed(written), expected)
 

@@ -31,7 +31,7 @@ HEAD: dict[str, Any] = {"model": MODEL, "max_tokens": 300, "system": GUIDE}
 class Watched:
     """A client with a middleware, and all that the middleware told."""
 
-    def __init__(self, url: str, emulator: Emulator, policy: Policy = Policy(), **options: Any) -> None:  # noqa: B008
+    def __init__(self, url: str, emulator: Emulator, policy: Policy = Policy(), **options: Any) -> None:  # noqa: B008 - a value
         self.events: list[Event] = []
         self.middleware = CacheMiddleware(
             policy, clock=emulator.clock.now, on_event=self.events.append, **options

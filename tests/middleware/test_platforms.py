@@ -178,7 +178,7 @@ class Platform:
         self.middleware = self.placing()
         self.refusal: tuple[int, str] | None = None
 
-    def placing(self, policy: Policy = Policy(), **options: Any) -> CacheMiddleware:  # noqa: B008
+    def placing(self, policy: Policy = Policy(), **options: Any) -> CacheMiddleware:  # noqa: B008 - a value
         return CacheMiddleware(policy, clock=self.emulator.clock.now, on_event=self.events.append, **options)
 
     def answer(self, request: httpx2.Request) -> httpx2.Response:

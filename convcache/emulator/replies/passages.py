@@ -116,6 +116,6 @@ def _lines_joined(lines: Iterable[str]) -> Iterator[str]:
 
 def _stem(word: str) -> str:
     for ending in ("ing", "ies", "ed", "es", "s"):
-        if word.endswith(ending) and len(word) - len(ending) > 2:  # noqa: PLR2004
+        if word.endswith(ending) and len(word) - len(ending) > 2:  # noqa: PLR2004 - what is left is a word
             return word[: -len(ending)].rstrip("e")
     return word.rstrip("e")
