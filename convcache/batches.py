@@ -23,7 +23,7 @@ from convcache.core.blocks import Ttl
 from convcache.core.catalog import Model, Platform, Terms
 from convcache.core.clock import CacheClock
 from convcache.core.node import CountTokens, Node
-from convcache.core.planner import Landmarks, Plan
+from convcache.core.planner import Landmarks, Plan, reach
 from convcache.core.policy import Policy
 from convcache.core.prompt import Prompt
 from convcache.core.usage import Bill, Costs, Usage
@@ -183,7 +183,8 @@ class _Rows(Generic[ClientT]):
             if leader is None:
                 first.update(dict.fromkeys(cold, row))
             else:
-                saved[leader] = saved.get(leader, Decimal(0)) + saving(plan, first, row.terms)
+                found = reach(plan.prompt.nodes, plan.breakpoints, first.get)
+                saved[leader] = saved.get(leader, Decimal(0)) + saving(plan, found, row.terms)
         return [leader for leader, dollars in saved.items() if dollars >= policy.min_wait_saving]
 
     def _body(self, row: _Row) -> Request:

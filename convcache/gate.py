@@ -4,7 +4,7 @@ Knows plans and futures; sends nothing. A request that is waited for and fails l
 """
 
 import asyncio
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
@@ -16,6 +16,7 @@ from time import monotonic
 import attrs
 
 from convcache.core.catalog import STANDARD, Terms
+from convcache.core.node import Node
 from convcache.core.planner import Plan, reach
 
 
@@ -23,7 +24,7 @@ from convcache.core.planner import Plan, reach
 class Leader:
     """A request on its way that will leave prefixes in the cache."""
 
-    digests: frozenset[bytes]
+    digests: tuple[bytes, ...]
     _over: "Future[None] | None" = None
 
     def wait(self, limit: timedelta) -> timedelta:
@@ -55,7 +56,7 @@ class Gate:
     """Where requests that may share a prefix pass. Safe to share between threads and tasks."""
 
     def __init__(self) -> None:
-        self._leaders: set[Leader] = set()
+        self._leaders: dict[bytes, Leader] = {}
         self._lock = Lock()
 
     def enter(self, plan: Plan, *, min_saving: Decimal) -> tuple[Leader | None, Leader | None]:
@@ -69,18 +70,23 @@ class Gate:
             The request to wait for, or `None`; and the place taken at the head, to be given up with `leave`.
         """
         with self._lock:
-            for leader in self._leaders:
-                if saving(plan, leader.digests) >= min_saving:
-                    leader.awaited()
-                    return leader, None
-            leader = Leader(frozenset(written(plan)))
-            self._leaders.add(leader)
+            led = reach(plan.prompt.nodes, plan.breakpoints, self._leaders.get) if self._leaders else None
+            if led is not None and saving(plan, led) >= min_saving:
+                ahead = self._leaders[led.digest]
+                ahead.awaited()
+                return ahead, None
+            leader = Leader(tuple(written(plan)))
+            for digest in leader.digests:
+                # Of those that write the same the first one is done first.
+                self._leaders.setdefault(digest, leader)
             return None, leader
 
     def leave(self, leader: Leader) -> None:
         """The request has written what it writes, or has failed."""
         with self._lock:
-            self._leaders.discard(leader)
+            for digest in leader.digests:
+                if self._leaders.get(digest) is leader:
+                    del self._leaders[digest]
         # Whoever waits for it has come before.
         leader.over()
 
@@ -91,10 +97,10 @@ def written(plan: Plan) -> Iterable[bytes]:
     return (point.node.digest for point in plan.breakpoints if point.node.number > hit)
 
 
-def saving(plan: Plan, digests: Container[bytes], terms: Terms = STANDARD) -> Decimal:
-    """Dollars that a request saves if it reads these prefixes instead of writing them once more; -1 if it reads none."""
+def saving(plan: Plan, held: Node | None, terms: Terms = STANDARD) -> Decimal:
+    """Dollars that a request saves if it reads up to this node instead of writing it once more; -1 if it reads no more
+    than it would anyhow."""
     prices, nodes = plan.prompt.model.prices_at(plan.forecast.prompt, terms), plan.prompt.nodes
-    held = reach(nodes, plan.breakpoints, digests.__contains__)
     if prices is None or held is None or (plan.hit is not None and held.number <= plan.hit.number):
         return Decimal(-1)
     before = 0 if plan.hit is None else plan.hit.length

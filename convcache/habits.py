@@ -16,6 +16,8 @@ from convcache.core.proof import tells
 from convcache.core.refresh import Outlook
 from convcache.core.rhythm import EDGES, Gaps, Moment, Rhythm, moment
 
+_FIRST_EDGE: Final = timedelta(seconds=EDGES[0])
+
 _SWEPT: Final = 20
 """Pauses looked at each time a request comes: more than begin with it, so that none is forgotten."""
 
@@ -91,7 +93,7 @@ class Habits:
         pause = Pause(now, since)
         with self._lock:
             self._replies[by_person][works] += 1
-            heappush(self._open, (since + timedelta(seconds=EDGES[0]), next(self._order), pause))
+            heappush(self._open, (since + _FIRST_EDGE, next(self._order), pause))
         return Track(own=track.own, hand_overs=track.hand_overs + (not works), pause=pause)
 
     def _sweep(self, at: datetime) -> None:

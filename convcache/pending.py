@@ -51,7 +51,7 @@ class Pending:
     @property
     def whole(self) -> dict[str, Any]:
         """The request with what it has besides its body."""
-        return {**self.besides, **self.request}
+        return {**self.besides, **self.request} if self.besides else self.request
 
     @property
     def only_prewarms(self) -> bool:

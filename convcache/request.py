@@ -185,7 +185,7 @@ INLINE_TOOLS_BETA = "inline-tools-2026-09-15"
 
 def needed_betas(messages: Iterable[Mapping[str, Any]]) -> frozenset[str]:
     """The betas that messages of the system's belong to."""
-    needed = set()
+    needed = set[str]()
     for message in messages:
         if message["role"] == "system":
             if message.get("clear_at"):

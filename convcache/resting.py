@@ -205,7 +205,8 @@ _NEARLY: Final = 0.95
 def can_be_repeated(request: Json) -> bool:
     """Whether the API takes this request with `max_tokens: 0` and nothing else changed (prompt-caching page,
     pre-warming): anything else would be another key."""
-    request = {**request, **(request.get("extra_body") or {})}
+    if extra := request.get("extra_body"):
+        request = {**request, **extra}
     thinking, choice = request.get("thinking") or {}, request.get("tool_choice") or {}
     return (
         thinking.get("type") != "enabled"

@@ -75,4 +75,7 @@ _scopes_lock = Lock()
 def scope_of(client: object) -> Scope:
     """The scope of a client. What other clients share with it is not known."""
     with _scopes_lock:
-        return _scopes.setdefault(client, Scope())
+        scope = _scopes.get(client)
+        if scope is None:
+            scope = _scopes[client] = Scope()
+        return scope

@@ -229,7 +229,7 @@ class ConversationState:
         """A turn, from its request to its end. What is not kept in between leaves no trace in the history."""
         with self._alone:
             request = self.request(content, options, context=context)
-            if self._make_edits():
+            if self._waiting and self._make_edits():
                 request = self.request(content, options, context=context)
             pending = self._start(request, self.transcript, final=final)
             try:
@@ -252,9 +252,7 @@ class ConversationState:
             clears=row.takes_system and platform(request["model"]) == "claude",
         )
         check_route(request)
-        betas = self._betas | needed_betas(
-            message.json for message in messages.latest(len(self.transcript.messages))
-        )
+        betas = self._betas | needed_betas(messages.latest(len(self.transcript.messages)))
         return with_betas({**request, "messages": messages}, betas)
 
     def _start(self, request: dict[str, Any], transcript: Transcript, *, final: bool = False) -> Pending:
@@ -293,7 +291,7 @@ class ConversationState:
         policy = self._books.policy
         if policy.fan_out == "off" or policy.observing or pending.plan is None:
             return None
-        if self.patience(pending) <= timedelta(0):
+        if pending.waited >= policy.max_wait:
             return None
         with self._books.failing_open("planning"):
             gate = self._gate_to_pass
@@ -356,7 +354,7 @@ class ConversationState:
 
     def _keep(self, pending: Pending, reply: Reply) -> None:
         before, asked = pending.transcript, pending.request["messages"]
-        self._betas |= needed_betas(message.json for message in asked.latest(len(before.messages)))
+        self._betas |= needed_betas(asked.latest(len(before.messages)))
         after = before.answered(asked, reply.content, reply.stop_reason)
         self._history = self._history.answered(before, after)
         # What the server leaves of a history that it edits is told from all of it in every turn.

@@ -72,6 +72,12 @@ class Growing(Sequence[T_co]):
         first, *others = (*self._chunks[skipped:], self._last) if start < self._size else ((),)
         return (first[within:], *others)
 
+    def since(self, start: int) -> tuple[T_co, ...]:
+        """The items from one on."""
+        if start >= self._full:
+            return self._last[start - self._full :]
+        return tuple(chain.from_iterable(self.chunks(start)))
+
     def back_from(self, end: int) -> Iterator[T_co]:
         """The items before a place, the last one first."""
         if end >= self._full:

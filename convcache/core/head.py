@@ -1,5 +1,6 @@
 """What a request has besides its messages, as far as it is part of the key: tools, the system prompt, and settings."""
 
+import marshal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
@@ -11,7 +12,7 @@ import attrs
 from cachetools import LRUCache
 
 from convcache.core import key
-from convcache.core.blocks import Json, Ttl, as_blocks, as_bytes, is_markable, is_shared, unmarked
+from convcache.core.blocks import Json, Ttl, as_blocks, is_markable, is_shared, unmarked
 from convcache.core.node import Chain, Node, Nodes, digest_of, frame
 from convcache.core.piece import Piece
 from convcache.core.wire import spliced
@@ -21,6 +22,10 @@ MAX_BYTES: Final = 2_000_000
 
 _FEW: Final = 4
 """Ways to mark a head of which the bytes are kept: commonly there is one."""
+
+_WITHOUT_REFERENCES: Final = 2
+"""The format of `marshal` that writes equal values as equal bytes: the order of keys and the types of numbers included,
+as in JSON, and much faster."""
 
 _NO_NODES: Final = Nodes()
 
@@ -142,8 +147,8 @@ class Heads:
         """
         values = _values(request)
         try:
-            written = as_bytes(values)
-        except (TypeError, ValueError):  # the SDK can write more than JSON, and so can who reads a head
+            written = marshal.dumps(values, _WITHOUT_REFERENCES)
+        except ValueError:  # who reads a head can read more than this can write
             parts = Parts.of(*_PARTS(values))
             return Head.of(request, parts), parts
         # What is shared is declared besides: the same text may be shared from now on.

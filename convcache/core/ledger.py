@@ -146,21 +146,25 @@ class Ledger:
 
 def _entries(plan: Plan, usage: Usage, warm: CacheClock, at: datetime) -> Iterator[Entry]:
     """What the bill says of the prefixes that were marked or expected to be read, the tail last."""
-    marks = {point.node: point.ttl for point in plan.breakpoints}
-    hit = None if plan.hit is None else warm.warm(plan.hit.digest, at)
-    for node in sorted({*marks, *filter(None, [plan.hit])}):
+    marks = {point.node.number: point.ttl for point in plan.breakpoints}
+    nodes = {point.node.number: point.node for point in plan.breakpoints}
+    hit = None
+    if plan.hit is not None:
+        hit = warm.warm(plan.hit.digest, at)
+        nodes.setdefault(plan.hit.number, plan.hit)
+    for number, node in sorted(nodes.items()):
         before = warm.known(node.digest)
         known = before if before is not None and at < before.expires else None
         tokens = _tokens(plan, node, usage, before)
-        if usage.cached == 0 or (node not in marks and tokens > usage.read):
+        if usage.cached == 0 or (number not in marks and tokens > usage.read):
             if known is not None:
                 yield attrs.evolve(known, expires=at)
         elif known is not None and tokens <= usage.read:
             yield known.used(at, tokens)
-        elif node in marks and tokens >= plan.prompt.model.minimum:
+        elif number in marks and tokens >= plan.prompt.model.minimum:
             # What was read although we did not know of it lives no longer than what we did know of.
-            longest = marks[node] if tokens > usage.read else (hit.ttl if hit is not None else "5m")
-            ttl: Ttl = "1h" if marks[node] == longest == "1h" else "5m"
+            longest = marks[number] if tokens > usage.read else (hit.ttl if hit is not None else "5m")
+            ttl: Ttl = "1h" if marks[number] == longest == "1h" else "5m"
             yield Entry(node.digest, tokens, ttl, at + TTL[ttl])
 
 

@@ -163,7 +163,7 @@ class Transcript:
         if says_nothing and not self._awaits_reply:
             raise EmptyMessageError("There is nothing to send.")
         asked = self.sent.plus(ask)
-        for message in asked.latest(len(self.messages)):
+        for message in asked.whole().since(len(self.messages)).each():
             _check_encodable(message)
         return asked
 
@@ -184,7 +184,7 @@ class Transcript:
         text is left out, and so is a message of nothing else; half a character becomes the mark of a lost one. Asides
         that got no answer, or were not sent, go with the next turn."""
         blocks = [block for block in reply if not is_empty_text(block)]
-        said = [message.json for message in asked.latest(len(self.messages))]
+        said = asked.latest(len(self.messages))
         asides = () if said else self.staged.asides
         before = asked.whole()
         if not blocks:

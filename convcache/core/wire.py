@@ -72,7 +72,9 @@ class Message:
         """The bytes of so many messages up to this one, if they are on one page. The same message has the same ones
         before it, in one history and in what forks from it."""
         page, end = self._page, self._place + 1
-        return None if page is None or end < count else page.between(end - count, end)
+        if page is None or end < count:
+            return None
+        return page.wire if count == page.count else page.between(end - count, end)
 
     def set_down(self, *, keeps_json: bool) -> bool:
         """Forget what no later request asks of a message that was sent: where it went by its bytes, all but them, unless
@@ -106,20 +108,25 @@ MARKS: Final[Mapping[Ttl, bytes]] = {
 
 
 class Page:
-    """The bytes of messages that follow one another, in one piece, so that a long history is gathered page by page."""
+    """The bytes of messages that follow one another, in one piece, so that a long history is gathered page by page.
 
-    __slots__ = ("_starts", "_wire")
+    Attributes:
+        wire: All of them.
+        count: How many messages these are.
+    """
+
+    __slots__ = ("_starts", "count", "wire")
 
     def __init__(self, messages: Sequence[Message]) -> None:
         wires = [message.wire for message in messages]
-        self._wire = b",".join(wires)
+        self.wire, self.count = b",".join(wires), len(wires)
         self._starts = tuple(accumulate((len(wire) + 1 for wire in wires), initial=0))
         for place, message in enumerate(messages):
             message.move(self, place)
 
     def between(self, first: int, end: int) -> bytes:
         """The bytes of some of them."""
-        return self._wire[self._starts[first] : self._starts[end] - 1]
+        return self.wire[self._starts[first] : self._starts[end] - 1]
 
 
 def spliced(block: bytes, ttl: Ttl) -> bytes:
@@ -210,9 +217,9 @@ class Messages(Sequence[Json]):
         """The messages themselves."""
         return chain.from_iterable(self.chunks())
 
-    def latest(self, after: int) -> list[Message]:
+    def latest(self, after: int) -> list[Json]:
         """All but so many of them, those before the start counted."""
-        return [self._each[at] for at in range(after, len(self._each))]
+        return [message.json for message in self._each.since(after)]
 
     def chunks(self) -> tuple[tuple[Message, ...], ...]:
         """The messages in the tuples that hold them."""
@@ -317,7 +324,7 @@ class Written:
 def _wire(messages: Sequence[Message]) -> bytes:
     """The bytes of messages that follow one another. Where there are many of them, they stay in one piece."""
     if len(messages) == CHUNK:
-        return Page(messages).between(0, CHUNK)
+        return Page(messages).wire
     wires = [*map(_FROZEN, messages)]
     return b",".join([message.wire for message in messages] if None in wires else wires)
 
