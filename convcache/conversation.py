@@ -179,7 +179,8 @@ class _BaseConversation(Generic[ClientT, KeeperT]):
             clock=clock,
             keeper=keeper,
         )
-        self._state.pauses.on_rest = WeakMethod(self._rests)
+        if keeper is not None:
+            self._state.pauses.on_rest = WeakMethod(self._rests)
 
     @property
     def messages(self) -> list[MessageParam]:
@@ -338,12 +339,12 @@ class _BaseConversation(Generic[ClientT, KeeperT]):
         fork = object.__new__(type(self))
         fork.__dict__.update(self.__dict__)
         fork._state = self._state.fork()
-        fork._state.pauses.on_rest = WeakMethod(fork._rests)
+        if fork._keeper is not None:
+            fork._state.pauses.on_rest = WeakMethod(fork._rests)
         return fork
 
     def _rests(self) -> None:
-        if self._keeper is not None:
-            cast("Any", self._keeper).watch(self)
+        cast("Any", self._keeper).watch(self)
 
     @property
     def decision(self) -> Decision:

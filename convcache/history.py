@@ -99,8 +99,10 @@ class History:
     ) -> Landmarks:
         """Where breakpoints should be in a prompt that goes on from a transcript: at the tail of the last turn that is
         still as it was, and where forks part, after so many messages."""
-        tails = (kept.tail for kept in reversed(self.kept) if kept.tail is not None)
-        is_another = last is not None and bool(prompt.changed(last.fields))
-        anchor = None if is_another else next(filter(None, map(prompt.nodes.find, tails)), None)
+        anchor = None
+        if last is None or not prompt.changed(last.fields):
+            for kept in reversed(self.kept):
+                if kept.tail is not None and (anchor := prompt.nodes.find(kept.tail)) is not None:
+                    break
         border = None if parting is None else parting - transcript.start
         return Landmarks(anchor=anchor, pins=self.pins, parting=border)

@@ -92,9 +92,11 @@ class Rest:
         entry = None if tail is None else warm.warm(tail.digest, started)
         if plan is None or entry is None or not can_be_repeated(request):
             return None
-        marked = (warm.warm(point.node.digest, started) for point in plan.breakpoints[:-1])
-        hours = [held for held in marked if held is not None and held.ttl == "1h"]
-        hour = max(hours, key=lambda held: held.tokens, default=None)
+        hour = None
+        for point in plan.breakpoints[:-1]:
+            held = warm.warm(point.node.digest, started)
+            if held is not None and held.ttl == "1h" and (hour is None or held.tokens > hour.tokens):
+                hour = held
         return cls(
             hour_tokens=0 if hour is None or entry.ttl == "1h" else hour.tokens,
             hour_expires=None if hour is None or entry.ttl == "1h" else hour.expires,
@@ -220,9 +222,11 @@ def can_be_repeated(request: Json) -> bool:
 def speaks(request: Json) -> bool:
     """Whether a person speaks in a request, or only tools."""
     last = request["messages"][-1]
-    return last["role"] == "user" and any(
-        block.get("type") != "tool_result" for block in as_blocks(last["content"])
-    )
+    if last["role"] == "user":
+        for block in as_blocks(last["content"]):
+            if block.get("type") != "tool_result":
+                return True
+    return False
 
 
 def repeated(request: Json) -> dict[str, Any]:

@@ -147,7 +147,7 @@ class Heads:
         """
         values = _values(request)
         try:
-            written = marshal.dumps(values, _WITHOUT_REFERENCES)
+            written = marshal.dumps(values, _WITHOUT_REFERENCES)  # type: ignore[arg-type]  # what it cannot write raises
         except ValueError:  # who reads a head can read more than this can write
             parts = Parts.of(*_PARTS(values))
             return Head.of(request, parts), parts

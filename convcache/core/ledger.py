@@ -7,7 +7,8 @@ of the turn.
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from decimal import Decimal
-from typing import Self
+from operator import attrgetter
+from typing import Final, Self
 
 import attrs
 
@@ -146,26 +147,31 @@ class Ledger:
 
 def _entries(plan: Plan, usage: Usage, warm: CacheClock, at: datetime) -> Iterator[Entry]:
     """What the bill says of the prefixes that were marked or expected to be read, the tail last."""
-    marks = {point.node.number: point.ttl for point in plan.breakpoints}
-    nodes = {point.node.number: point.node for point in plan.breakpoints}
+    marks: dict[int, Ttl] = dict(map(_MARK, plan.breakpoints))
+    nodes: list[Node] = [*map(_NODE, plan.breakpoints)]
     hit = None
     if plan.hit is not None:
         hit = warm.warm(plan.hit.digest, at)
-        nodes.setdefault(plan.hit.number, plan.hit)
-    for number, node in sorted(nodes.items()):
+        if plan.hit.number not in marks:
+            nodes = sorted([*nodes, plan.hit])
+    for node in nodes:
         before = warm.known(node.digest)
         known = before if before is not None and at < before.expires else None
-        tokens = _tokens(plan, node, usage, before)
-        if usage.cached == 0 or (number not in marks and tokens > usage.read):
+        tokens, mark = _tokens(plan, node, usage, before), marks.get(node.number)
+        if usage.cached == 0 or (mark is None and tokens > usage.read):
             if known is not None:
                 yield attrs.evolve(known, expires=at)
         elif known is not None and tokens <= usage.read:
             yield known.used(at, tokens)
-        elif number in marks and tokens >= plan.prompt.model.minimum:
+        elif mark is not None and tokens >= plan.prompt.model.minimum:
             # What was read although we did not know of it lives no longer than what we did know of.
-            longest = marks[number] if tokens > usage.read else (hit.ttl if hit is not None else "5m")
-            ttl: Ttl = "1h" if marks[number] == longest == "1h" else "5m"
+            longest = mark if tokens > usage.read else (hit.ttl if hit is not None else "5m")
+            ttl: Ttl = "1h" if mark == longest == "1h" else "5m"
             yield Entry(node.digest, tokens, ttl, at + TTL[ttl])
+
+
+_NODE: Final = attrgetter("node")
+_MARK: Final = attrgetter("node.number", "ttl")
 
 
 def _tokens(plan: Plan, node: Node, usage: Usage, known: Entry | None) -> int:

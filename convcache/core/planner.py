@@ -11,7 +11,7 @@ to go back to), and the caller's *own*.
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
-from itertools import takewhile
+from functools import partial
 from operator import attrgetter
 from typing import Any, Final
 
@@ -95,13 +95,16 @@ class Plan:
 
     def marked(self, request: Json) -> dict[str, Any]:
         """The request body with exactly the planned breakpoints. The input is not changed."""
-        body = {name: value for name, value in request.items() if name != "cache_control"}
+        body = {**request}
+        body.pop("cache_control", None)
         head = self.prompt.head
         is_the_same = head.is_of(request)
         for section, blocks in (head.blocks if is_the_same else bare(request)).items():
             body[section] = [*blocks]
-        own = (node.path for node in self.prompt.nodes.own)
-        marks: dict[int, dict[int, Ttl]] = {path[1]: {} for path in own if path[0] == "messages"}
+        marks: dict[int, dict[int, Ttl]] = {}
+        for node in self.prompt.nodes.own:
+            if node.section == "messages":
+                marks[node.path[1]] = {}
         in_head: dict[str, dict[int, Ttl]] = {}
         for point in self.breakpoints:
             section, index, *place = point.node.path
@@ -160,7 +163,7 @@ def plan(
                 chosen[point.node.number] = _as_held(point, warm, at)
             if len(chosen) == MAX_BREAKPOINTS:
                 break
-        breakpoints = _with_falling_ttls([chosen[number] for number in sorted(chosen)])
+        breakpoints = _with_falling_ttls([*map(chosen.__getitem__, sorted(chosen))])
     return forecast(prompt, breakpoints, warm, at=at, bytes_per_token=bytes_per_token)
 
 
@@ -173,7 +176,7 @@ def forecast(
     bytes_per_token: float | None,
 ) -> Plan:
     """The plan of a request with these breakpoints; see `plan`."""
-    hit = reach(prompt.nodes, breakpoints, lambda digest: warm.warm(digest, at))
+    hit = reach(prompt.nodes, breakpoints, partial(warm.warm, at=at))
     entry = None if hit is None else warm.warm(hit.digest, at)
     bill = _bill(prompt, breakpoints, hit, entry, bytes_per_token or 1)
     return Plan(prompt, breakpoints, hit, bill)
@@ -221,24 +224,28 @@ def _ttl(slot: Slot, landmarks: Landmarks) -> Ttl | None:
 
 def _places(
     prompt: Prompt, tail: Node | None, landmarks: Landmarks, is_border: Callable[[Node], bool]
-) -> list[tuple[Node | None, Slot]]:
-    nodes, head_end = prompt.nodes, _head_end(prompt.nodes)
+) -> Iterator[tuple[Node | None, Slot]]:
+    yield tail, "tail"
+    nodes = prompt.nodes
     anchor = None if landmarks.anchor is None else nodes.find(landmarks.anchor)
-    is_urgent = tail is not None and anchor is not None and _is_out_of_reach(anchor, tail)
+    if tail is not None and anchor is not None and _is_out_of_reach(anchor, tail):
+        yield anchor, "anchor"
+    if landmarks.parting is not None:
+        yield _last_markable(prompt, (landmarks.parting, 0)), "border"
     borders = _borders(nodes, is_border)
-    parting = None if landmarks.parting is None else _last_markable(prompt, (landmarks.parting, 0))
-    return [
-        (tail, "tail"),
-        (anchor if is_urgent else None, "anchor"),
-        (parting, "border"),
-        *((border, "border") for border in reversed(borders)),
-        (None if borders else head_end, "border"),
-        (anchor, "anchor"),
-        *((nodes.find(pin), "pin") for pin in reversed(landmarks.pins)),
-        (_edge(prompt), "edge"),
-        *((node, "own") for node in reversed(nodes.own) if node.markable),
-        (head_end, "border"),
-    ]
+    for border in reversed(borders):
+        yield border, "border"
+    head_end = _head_end(nodes)
+    if not borders:
+        yield head_end, "border"
+    yield anchor, "anchor"
+    for pin in reversed(landmarks.pins):
+        yield nodes.find(pin), "pin"
+    yield _edge(prompt), "edge"
+    for node in reversed(nodes.own):
+        if node.markable:
+            yield node, "own"
+    yield head_end, "border"
 
 
 def _is_out_of_reach(old: Node, tail: Node) -> bool:
@@ -248,8 +255,13 @@ def _is_out_of_reach(old: Node, tail: Node) -> bool:
 
 def _borders(nodes: Nodes, is_border: Callable[[Node], bool]) -> list[Node]:
     """Where the prompts of others part from this one: declared anywhere, learned up to the end of the first message."""
-    opening = takewhile(lambda node: node.number < nodes.head or node.path[1] == 0, nodes)
-    return sorted(filter(_MARKABLE, {*nodes.shared, *filter(is_border, opening)}))
+    borders = {*nodes.shared}
+    for node in nodes:
+        if node.number >= nodes.head and node.path[1] > 0:
+            break
+        if is_border(node):
+            borders.add(node)
+    return sorted(filter(_MARKABLE, borders))
 
 
 def _head_end(nodes: Nodes) -> Node | None:
@@ -323,8 +335,10 @@ def _as_held(point: Breakpoint, warm: CacheClock, at: datetime) -> Breakpoint:
 
 def _with_falling_ttls(points: Sequence[Breakpoint]) -> tuple[Breakpoint, ...]:
     """The API refuses 1h after 5m, so whatever stands before an hour is promoted to it."""
-    last_hour = max([i for i, point in enumerate(points) if point.ttl == "1h"], default=0)
-    return (*[attrs.evolve(point, ttl="1h") for point in points[:last_hour]], *points[last_hour:])
+    for last in range(len(points) - 1, 0, -1):
+        if points[last].ttl == "1h":
+            return (*[attrs.evolve(point, ttl="1h") for point in points[:last]], *points[last:])
+    return tuple(points)
 
 
 def reach(nodes: Nodes, points: Sequence[Breakpoint], is_held: Callable[[bytes], object]) -> Node | None:
@@ -356,9 +370,10 @@ def _bill(
 
     nodes, minimum = prompt.nodes, prompt.model.minimum
     total = tokens(nodes[-1]) if nodes else 0
-    ends = [(end, point.ttl) for point in points if (end := tokens(point.node)) >= minimum]
-    if not ends:
+    end, hour_end = None, read
+    for point in points:
+        if (written := tokens(point.node)) >= minimum:
+            end, hour_end = written, written if point.ttl == "1h" else hour_end
+    if end is None:
         return Usage(uncached=total)
-    end = ends[-1][0]
-    hour_end = max([read, *(end for end, ttl in ends if ttl == "1h")])
     return Usage(read=read, written_1h=hour_end - read, written_5m=end - hour_end, uncached=total - end)

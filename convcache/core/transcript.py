@@ -95,7 +95,8 @@ class Transcript:
     @property
     def needs_system(self) -> bool:
         """Whether only a model that takes messages of the system's can take the next request."""
-        return self.has_system or any(block["type"] != "text" for block in self.staged.asides)
+        asides = self.staged.asides
+        return self.has_system or (len(asides) > 0 and any(block["type"] != "text" for block in asides))
 
     @property
     def sent(self) -> Messages:
@@ -324,7 +325,9 @@ def _start(messages: Sequence[Json]) -> int:
 def _check_encodable(message: Message) -> None:
     try:
         _ = message.pieces
-        _ = [as_bytes(value) for name, value in message.json.items() if name != "content"]
+        for name, value in message.json.items():
+            if name != "content":
+                as_bytes(value)
     except (TypeError, ValueError) as error:
         raise UnencodableError(str(error)) from error
 

@@ -67,9 +67,9 @@ class View:
         """
         messages: Sequence[Json] = request["messages"]
         edits = (request.get("context_management") or {}).get("edits") or ()
-        thinking_edit = next((edit for edit in edits if edit.get("type") == CLEAR_THINKING), None)
         if not edits and _HIDING.isdisjoint(outline.places):
             return _WHOLE
+        thinking_edit = next((edit for edit in edits if edit.get("type") == CLEAR_THINKING), None)
         until = _disabled(request)
         if not until and thinking_edit is None and not row.keeps_thinking:
             until = loop_start(outline)
