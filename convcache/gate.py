@@ -56,7 +56,7 @@ class Gate:
     """Where requests that may share a prefix pass. Safe to share between threads and tasks."""
 
     def __init__(self) -> None:
-        self._leaders: dict[bytes, Leader] = {}
+        self._leaders: dict[bytes, list[Leader]] = {}
         self._lock = Lock()
 
     def enter(self, plan: Plan, *, min_saving: Decimal) -> tuple[Leader | None, Leader | None]:
@@ -72,21 +72,20 @@ class Gate:
         with self._lock:
             led = reach(plan.prompt.nodes, plan.breakpoints, self._leaders.get) if self._leaders else None
             if led is not None and saving(plan, led) >= min_saving:
-                ahead = self._leaders[led.digest]
+                ahead = self._leaders[led.digest][0]
                 ahead.awaited()
                 return ahead, None
             leader = Leader(tuple(written(plan)))
             for digest in leader.digests:
-                # Of those that write the same the first one is done first.
-                self._leaders.setdefault(digest, leader)
+                self._leaders.setdefault(digest, []).append(leader)
             return None, leader
 
     def leave(self, leader: Leader) -> None:
         """The request has written what it writes, or has failed."""
         with self._lock:
             for digest in leader.digests:
-                if self._leaders.get(digest) is leader:
-                    del self._leaders[digest]
+                if others := [one for one in self._leaders.pop(digest, ()) if one is not leader]:
+                    self._leaders[digest] = others
         # Whoever waits for it has come before.
         leader.over()
 

@@ -30,6 +30,11 @@ def test_it_is_read_from_an_item_on_in_the_tuples_that_hold_it(whole, start):
 
 
 @given(items, st.integers(0, 250))
+def test_it_is_read_from_an_item_on(whole, start):
+    assert [*Growing(whole).since(start)] == whole[start:]
+
+
+@given(items, st.integers(0, 250))
 def test_it_is_read_back_from_any_place(whole, end):
     assert [*Growing(whole).back_from(end)] == whole[:end][::-1]
 
