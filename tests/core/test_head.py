@@ -5,6 +5,7 @@ import copy
 import gc
 import tracemalloc
 from datetime import date
+from enum import StrEnum
 from typing import Any
 
 import pytest
@@ -43,6 +44,18 @@ def test_a_head_that_conversations_share_is_read_once():
     assert none is None
     assert one.blocks is other.blocks
     assert one.fields is other.fields
+
+
+def test_a_head_with_the_member_of_an_enumeration_is_shared_as_well():
+    heads, request = Heads(), asked(REQUEST, model=Model.OPUS)
+    heads.read(request)
+
+    assert heads.read(asked(REQUEST, model=Model.OPUS))[1] is None
+    assert nodes(request, heads=heads) == nodes(asked(REQUEST))
+
+
+class Model(StrEnum):
+    OPUS = "claude-opus-5"
 
 
 def test_each_is_known_by_the_objects_of_its_own_request():
